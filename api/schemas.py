@@ -161,6 +161,8 @@ class SamplerFacts(BaseModel):
     zero_snr_schedules: tuple[str, ...]
     automatic: str
     is_stochastic: bool
+    settings: tuple[str, ...]
+    difference: str
 
 
 class ScheduleFacts(BaseModel):
@@ -353,6 +355,8 @@ def sampler_list() -> SamplerList:
                 zero_snr_schedules=schedules_for(sampler, zero_snr=True),
                 automatic=sampler.automatic,
                 is_stochastic=sampler.is_stochastic,
+                settings=sampler.settings,
+                difference=sampler.difference,
             )
         )
     schedules = [ScheduleFacts(id=item.id, label=item.label, aliases=item.aliases) for item in SCHEDULES.values()]

@@ -29,6 +29,7 @@ from engine.job_models import acquire
 from engine.models.manager import Bundle, ModelManager
 from engine.pipeline import first_noise
 from engine.sampling.denoise import Controls
+from engine.sampling.noise import OwnNoise
 
 Loop = Callable[[], torch.Tensor]
 OurLoop = Callable[[Bundle, Recipe, Controls | None], Loop]
@@ -57,7 +58,7 @@ def bare_loop(bundle: Bundle, recipe: Recipe, net: torch.nn.Module, hint: torch.
     """What anyone would write over diffusers: ControlNet, U-Net, guidance, scheduler.step."""
     unet = bundle.onload("unet")
     context = encode_prompts(recipe, bundle, EmbeddingCache()).at(0).prompt_embeds
-    noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
+    noise = first_noise(recipe, OwnNoise(torch.Generator().manual_seed(recipe.seed))).to(bundle.device.torch_device)
     config = {key: value for key, value in bundle.scheduler_config.items() if not key.startswith("_")}
     scheduler = EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing", steps_offset=0)
 

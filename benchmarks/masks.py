@@ -19,6 +19,7 @@ from engine.images.init_latents import InitLatents, first_step
 from engine.models.manager import Bundle, ModelManager
 from engine.pipeline import first_noise, sampling_of
 from engine.sampling.denoise import denoise
+from engine.sampling.noise import OwnNoise
 
 Loop = Callable[[], torch.Tensor]
 STRENGTH = 0.75
@@ -28,7 +29,7 @@ def bare_loop(bundle: Bundle, recipe: Recipe, start: torch.Tensor, mask: torch.T
     """What anyone would write over diffusers: U-Net, guidance, scheduler.step, the masked-out part put back."""
     unet = bundle.onload("unet")
     context = encode_prompts(recipe, bundle, EmbeddingCache()).at(0).prompt_embeds
-    noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(start.device)
+    noise = first_noise(recipe, OwnNoise(torch.Generator().manual_seed(recipe.seed))).to(start.device)
     config = {key: value for key, value in bundle.scheduler_config.items() if not key.startswith("_")}
     scheduler = EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing", steps_offset=0)
     first = first_step(recipe.steps, STRENGTH)
@@ -53,13 +54,13 @@ def bare_loop(bundle: Bundle, recipe: Recipe, start: torch.Tensor, mask: torch.T
 def our_loop(bundle: Bundle, recipe: Recipe, start: torch.Tensor, mask: torch.Tensor) -> Loop:
     """The same through `engine/sampling/denoise.py` and `engine/images/init_latents.py`."""
     told = encode_prompts(recipe, bundle, EmbeddingCache())
-    generator = torch.Generator().manual_seed(recipe.seed)
-    noise = first_noise(recipe, generator).to(start.device)
+    source = OwnNoise(torch.Generator().manual_seed(recipe.seed))
+    noise = first_noise(recipe, source).to(start.device)
     predict = predict_with(bundle.onload, bundle.device.dtype)
 
     def run() -> torch.Tensor:
         sampling = sampling_of(recipe, bundle)
-        mask_blend = InitLatents(start, mask).mask_blend(sampling, STRENGTH, noise, generator)
+        mask_blend = InitLatents(start, mask).mask_blend(sampling, STRENGTH, noise, source)
         *_, last = denoise(lambda _: predict, told.at, sampling, noise, recipe.guidance, mask_blend=mask_blend)
         return last.latents
 
@@ -69,7 +70,7 @@ def our_loop(bundle: Bundle, recipe: Recipe, start: torch.Tensor, mask: torch.Te
 def inpaint_loop(entry: ModelEntry, recipe: Recipe, name: str, rounds: int) -> Figure:
     """Loop time with a mask over the bare loop's."""
     with ModelManager(choose_device()).lease(entry.ref, str(entry.path)) as bundle:
-        start = first_noise(recipe, torch.Generator().manual_seed(2)).to(bundle.device.torch_device)
+        start = first_noise(recipe, OwnNoise(torch.Generator().manual_seed(2))).to(bundle.device.torch_device)
         mask = torch.zeros_like(start[:, :1])
         mask[..., mask.shape[-1] // 2 :] = 1
         bare, ours = bare_loop(bundle, recipe, start, mask), our_loop(bundle, recipe, start, mask)

@@ -1,5 +1,5 @@
 """Figures 1, 2, 3 and 18 of the performance page: what loop, previews, worker and queue cost.
-Also the loop with a ControlNet, and with a mask.
+Also the loop with a ControlNet, and with a mask; and each solver beside the scheduler that solves the same.
 
 `python -m benchmarks.overhead` measures them on the starter and on an SD 1.5-shaped checkpoint of random
 weights at 256², against a bare diffusers loop in the same process, on the same weights, noise and threads.
@@ -18,6 +18,7 @@ from benchmarks.controls import control_loop
 from benchmarks.jobs import through_the_process, through_the_queue
 from benchmarks.masks import inpaint_loop
 from benchmarks.measure import ROUNDS, Figure, Work, figure, report
+from benchmarks.samplers import solver_steps
 from benchmarks.subjects import SD15, checkpoints
 from catalog.models import ModelEntry, describe
 from contract.recipe import Recipe
@@ -30,9 +31,11 @@ from engine.families.unet import predict_with
 from engine.models.manager import Bundle, ModelManager
 from engine.pipeline import first_noise, sampling_of
 from engine.sampling.denoise import Controls, denoise
+from engine.sampling.noise import OwnNoise
 
 STARTER = Path(__file__).resolve().parent.parent / "models" / "starter"
-FIGURES = ("1", "2", "3", "18", "control", "inpaint")
+FIGURES = ("1", "2", "3", "18", "control", "inpaint", "samplers")
+WITHOUT_A_MODEL = frozenset({"samplers"})
 PROMPT = "green hills at sunset, a sailboat on the lake"
 
 
@@ -72,7 +75,7 @@ def bare_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
     """What anyone would write over diffusers: U-Net, guidance, scheduler.step."""
     unet = bundle.onload("unet")
     context = encode_prompts(recipe, bundle, EmbeddingCache()).at(0).prompt_embeds
-    noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
+    noise = first_noise(recipe, OwnNoise(torch.Generator().manual_seed(recipe.seed))).to(bundle.device.torch_device)
     config = {key: value for key, value in bundle.scheduler_config.items() if not key.startswith("_")}
     scheduler = EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing", steps_offset=0)
 
@@ -92,7 +95,7 @@ def bare_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
 def our_loop(bundle: Bundle, recipe: Recipe, controls: Controls | None = None) -> Callable[[], torch.Tensor]:
     """The same through `engine/sampling/denoise.py`."""
     told = encode_prompts(recipe, bundle, EmbeddingCache())
-    noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
+    noise = first_noise(recipe, OwnNoise(torch.Generator().manual_seed(recipe.seed))).to(bundle.device.torch_device)
     predict = predict_with(bundle.onload, bundle.device.dtype)
 
     def run() -> torch.Tensor:
@@ -167,11 +170,16 @@ def measure(subject: Subject, name: str, wanted: argparse.Namespace) -> Iterator
         "inpaint": lambda: inpaint_loop(subject.entry, subject.recipe(), name, rounds),
     }
     for number in wanted.figures:
-        yield by_number[number]()
+        if number not in WITHOUT_A_MODEL:
+            yield by_number[number]()
 
 
 def measure_all(wanted: argparse.Namespace) -> Iterator[Figure]:
     """The wanted figures of the wanted models."""
+    if WITHOUT_A_MODEL & set(wanted.figures):
+        yield from solver_steps(wanted.rounds)
+    if set(wanted.figures) <= WITHOUT_A_MODEL:
+        return
     if wanted.only != "sd15":
         yield from measure(starter(), "starter", wanted)
     if wanted.only != "starter":

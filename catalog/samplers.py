@@ -1,37 +1,39 @@
-"""Samplers and schedules: each is one row here, with its names and every fact that the program needs of it.
+"""Samplers: each is one row here, with its names and every fact that the program needs of it.
 
-A row names its function: a solver in `engine/sampling/solvers/`, a schedule in `engine/sampling/schedules.py`.
-Source of aliases and of "Automatic": the field's infotexts and APIs (A1111, Forge, ComfyUI, InvokeAI).
+A row names its function, a solver in `engine/sampling/solvers/`. The schedules that go with it are rows of
+`schedules.py`. Source of aliases and of "Automatic": the field's infotexts and APIs (A1111, Forge, ComfyUI, InvokeAI).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from types import MappingProxyType
 
-_ALL_SCHEDULES = ("automatic", "uniform", "karras", "exponential", "sgm_uniform", "simple", "beta")
+from catalog.schedules import GRIDS, SCHEDULES, Schedule
+
+__all__ = [
+    "SAMPLERS",
+    "SCHEDULES",
+    "Sampler",
+    "Schedule",
+    "find_sampler",
+    "find_schedule",
+    "grid_of",
+    "resolve_schedule",
+    "schedules_for",
+]
+_ALL_SCHEDULES = tuple(SCHEDULES)
 _ZERO_SNR_SCHEDULE = "sgm_uniform"
 _DIFFUSION = ("epsilon", "v_prediction", "sample")
 _FLOW = "flow_prediction"
+_ANY = (*_DIFFUSION, _FLOW)
 _SCHEDULER = "diffusers_scheduler:sample_with_scheduler"
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """How the noise levels are spread over the steps: the function of this id in `engine/sampling/schedules.py`.
-
-    Attributes:
-        is_even_in_time: The function gives timesteps; those of the others give sigmas.
-        suits_zero_snr: Whether it goes with models of zero terminal signal-to-noise ratio. Where sigmas are spread,
-            nearly all would lie far beyond the data; and a grid that leaves out the last timestep never begins.
-        is_floored: Samplers of whole timesteps take the one below, not the nearest one, as diffusers does.
-    """
-
-    id: str
-    label: str
-    aliases: tuple[str, ...] = ()
-    is_even_in_time: bool = False
-    suits_zero_snr: bool = True
-    is_floored: bool = False
+_CHURN = ("s_churn", "s_tmin", "s_tmax", "s_noise")
+_ANCESTRAL = ("eta", "s_noise")
+# Of a schedule these solvers take the first and the last noise level alone.
+_RANGE_ONLY = ("automatic", "karras", "sgm_uniform")
+_TO_THE_LEAST = {"sgm_uniform": "uniform"}  # which goes down to the smallest
+_ENDS_NOISY = "Ends at the smallest noise level, as in k-diffusion, and not at 0."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +45,23 @@ class Sampler:
         solver: "module:function" in `engine/sampling/solvers/`.
         schedules: Those that are offered with it.
         is_stochastic: Whether it draws noise at each step.
-        order: Evaluations of the model a step; the last of an order-2 sampler needs one.
+        is_brownian: Whether that noise is the increments of one Brownian path, so that steps of other lengths see the
+            same noise.
+        is_white_here: Its noise is Brownian in other programs' conventions only.
+        order: Evaluations of the model a step; the last steps make no more than there are steps left.
+        first_evaluations: Further ones in the first step of several.
+        typical_evaluations: Of a run, where the solver decides for itself how many it needs; else 0.
         options: Keyword arguments of the solver.
+        settings: Those of a recipe's `sampling` part that the solver takes as keyword arguments, too.
+        discards_penultimate: A step more is spread, and the last noise level left out.
+        guidance_factor: What guidance is multiplied by: methods of CFG++ count from 0 to 1.
         grids: Schedules that mean another one with this sampler.
         predictions: What the model may predict, by diffusers' names.
         whole_timesteps: The model is evaluated at integers of its training grid only.
         is_variance_preserving: Its latents are scaled to unit variance at every noise level; those of the others are
             x0 + sigma * noise (Song et al. 2021, arXiv 2011.13456).
         takes_pure_noise: Can begin at zero signal, where sigma is infinite; others begin at a signal of 2^-12 there.
+        difference: How it differs from the sampler of this name in other programs, as a sentence.
     """
 
     id: str
@@ -60,33 +71,36 @@ class Sampler:
     solver: str
     schedules: tuple[str, ...] = _ALL_SCHEDULES
     is_stochastic: bool = False
+    is_brownian: bool = False
+    is_white_here: bool = False
     order: int = 1
+    first_evaluations: int = 0
+    typical_evaluations: int = 0
     options: Mapping[str, object] = field(default_factory=dict, hash=False)
+    settings: tuple[str, ...] = ()
+    discards_penultimate: bool = False
+    guidance_factor: float = 1.0
     grids: Mapping[str, str] = field(default_factory=dict, hash=False)
     predictions: tuple[str, ...] = _DIFFUSION
     whole_timesteps: bool = False
     is_variance_preserving: bool = False
     takes_pure_noise: bool = False
+    difference: str = ""
 
     def evaluations(self, steps: int) -> int:
         """Model evaluations (of a guided pair) for so many steps."""
-        return steps if self.order == 1 else self.order * steps - 1
+        return self.typical_evaluations or self.step_ends(steps)[-1]
+
+    def step_ends(self, steps: int) -> tuple[int, ...]:
+        """The number of evaluations that are made when each step is done; none where only the solver knows."""
+        if self.typical_evaluations:
+            return ()
+        made = [min(self.order, steps - step) for step in range(steps)]
+        if steps > 1:
+            made[0] += self.first_evaluations
+        return tuple(accumulate(made))
 
 
-_SCHEDULES = (
-    Schedule("automatic", "Automatic"),
-    Schedule("uniform", "Uniform", ("normal",), is_even_in_time=True),
-    Schedule("karras", "Karras", suits_zero_snr=False),
-    Schedule("exponential", "Exponential", ("polyexponential",), suits_zero_snr=False, is_floored=True),
-    Schedule("sgm_uniform", "SGM Uniform", ("SGMUniform",), is_even_in_time=True),
-    Schedule("simple", "Simple", is_even_in_time=True),
-    Schedule("beta", "Beta", suits_zero_snr=False, is_floored=True),
-)
-# What a schedule of the list means with one sampler or another.
-_OWN_GRIDS = (
-    Schedule("leading", "Leading", is_even_in_time=True, suits_zero_snr=False),
-    Schedule("distilled", "Distilled", is_even_in_time=True),
-)
 _SAMPLERS = (
     Sampler(
         "euler",
@@ -94,7 +108,8 @@ _SAMPLERS = (
         ("k_euler", "sample_euler"),
         "uniform",
         "euler:sample_euler",
-        predictions=(*_DIFFUSION, _FLOW),
+        settings=_CHURN,
+        predictions=_ANY,
     ),
     Sampler(
         "euler_a",
@@ -103,6 +118,7 @@ _SAMPLERS = (
         "uniform",
         "euler:sample_euler_ancestral",
         is_stochastic=True,
+        settings=_ANCESTRAL,
     ),
     Sampler(
         "heun",
@@ -111,7 +127,8 @@ _SAMPLERS = (
         "uniform",
         "heun:sample_heun",
         order=2,
-        predictions=(*_DIFFUSION, _FLOW),
+        settings=_CHURN,
+        predictions=_ANY,
     ),
     Sampler(
         "dpmpp_2m",
@@ -129,6 +146,9 @@ _SAMPLERS = (
         "exponential",
         "dpmpp:sample_dpmpp_2m_sde",
         is_stochastic=True,
+        is_brownian=True,
+        is_white_here=True,
+        settings=_ANCESTRAL,
         whole_timesteps=True,
         is_variance_preserving=True,
     ),
@@ -140,39 +160,244 @@ _SAMPLERS = (
         _SCHEDULER,
         ("automatic", "uniform", "sgm_uniform"),
         options={"scheduler": "DDIMScheduler", "clip_sample": False, "set_alpha_to_one": False},
+        settings=("eta",),
         grids={"uniform": "leading", "sgm_uniform": "simple"},
         whole_timesteps=True,
         is_variance_preserving=True,
         takes_pure_noise=True,
+        difference="A1111's DDIM makes one step less.",
     ),
     Sampler(
         "unipc",
         "UniPC",
-        ("uni_pc", "uni_pc_bh2"),
+        ("uni_pc_bh2", "uni_pc"),
         "uniform",
         _SCHEDULER,
         options={"scheduler": "UniPCMultistepScheduler", "solver_type": "bh2", "solver_order": 2},
         whole_timesteps=True,
         is_variance_preserving=True,
+        difference="A1111's UniPC is nearest to “UniPC bh1”, of order 3.",
     ),
     Sampler(
         "lcm",
         "LCM",
         ("k_lcm", "sample_lcm"),
         "sgm_uniform",
-        _SCHEDULER,
+        "consistency:sample_lcm",
         ("automatic", "sgm_uniform", "simple"),
         is_stochastic=True,
-        options={"scheduler": "LCMScheduler", "original_inference_steps": 150},
         grids={"sgm_uniform": "distilled"},
         whole_timesteps=True,
         is_variance_preserving=True,
         takes_pure_noise=True,
     ),
+    Sampler(
+        "dpm_2",
+        "DPM2",
+        ("k_dpm_2",),
+        "karras",
+        "dpm2:sample_dpm_2",
+        order=2,
+        settings=_CHURN,
+        discards_penultimate=True,
+        predictions=_ANY,
+    ),
+    Sampler(
+        "dpm_2_a",
+        "DPM2 a",
+        ("k_dpm_2_a", "dpm_2_ancestral", "k_dpm_2_ancestral"),
+        "karras",
+        "dpm2:sample_dpm_2_ancestral",
+        is_stochastic=True,
+        order=2,
+        settings=_ANCESTRAL,
+        discards_penultimate=True,
+    ),
+    Sampler("lms", "LMS", ("k_lms",), "uniform", "multistep:sample_lms", predictions=_ANY),
+    Sampler(
+        "dpmpp_2s_a",
+        "DPM++ 2S a",
+        ("k_dpmpp_2s_a", "dpmpp_2s_ancestral"),
+        "karras",
+        "dpmpp_singlestep:sample_dpmpp_2s_ancestral",
+        is_stochastic=True,
+        order=2,
+        settings=_ANCESTRAL,
+    ),
+    Sampler(
+        "dpmpp_sde",
+        "DPM++ SDE",
+        ("k_dpmpp_sde", "dpmpp_sde_gpu"),
+        "karras",
+        "dpmpp_singlestep:sample_dpmpp_sde",
+        is_stochastic=True,
+        is_brownian=True,
+        order=2,
+        settings=_ANCESTRAL,
+    ),
+    Sampler(
+        "dpmpp_2m_sde_heun",
+        "DPM++ 2M SDE Heun",
+        ("k_dpmpp_2m_sde_heun", "dpmpp_2m_sde_heun_gpu"),
+        "exponential",
+        "dpmpp:sample_dpmpp_2m_sde",
+        is_stochastic=True,
+        is_brownian=True,
+        options={"is_exact": True},
+        settings=_ANCESTRAL,
+    ),
+    Sampler(
+        "dpmpp_3m_sde",
+        "DPM++ 3M SDE",
+        ("k_dpmpp_3m_sde", "dpmpp_3m_sde_gpu"),
+        "exponential",
+        "dpmpp:sample_dpmpp_3m_sde",
+        is_stochastic=True,
+        is_brownian=True,
+        settings=_ANCESTRAL,
+        discards_penultimate=True,
+    ),
+    Sampler(
+        "dpm_fast",
+        "DPM fast",
+        ("k_dpm_fast",),
+        "karras",
+        "dpm_solver:sample_dpm_fast",
+        _RANGE_ONLY,
+        grids=_TO_THE_LEAST,
+        settings=_ANCESTRAL,
+        difference=_ENDS_NOISY,
+    ),
+    Sampler(
+        "dpm_adaptive",
+        "DPM adaptive",
+        ("k_dpm_ad", "k_dpm_adaptive"),
+        "karras",
+        "dpm_solver:sample_dpm_adaptive",
+        _RANGE_ONLY,
+        grids=_TO_THE_LEAST,
+        typical_evaluations=50,
+        settings=_ANCESTRAL,
+        difference="The number of steps changes nothing: it makes as many as it needs.",
+    ),
+    Sampler(
+        "restart",
+        "Restart",
+        ("restart_sampler",),
+        "karras",
+        "heun:sample_restart",
+        _RANGE_ONLY,
+        grids=_TO_THE_LEAST,
+        is_stochastic=True,
+        order=2,
+        settings=("s_noise",),
+    ),
+    Sampler(
+        "heunpp2",
+        "HeunPP2",
+        ("heun++2", "k_heunpp2"),
+        "uniform",
+        "heun:sample_heunpp2",
+        order=3,
+        settings=_CHURN,
+        predictions=_ANY,
+    ),
+    Sampler("ipndm", "IPNDM", ("k_ipndm",), "uniform", "multistep:sample_ipndm", predictions=_ANY),
+    Sampler("ipndm_v", "IPNDM_V", ("k_ipndm_v",), "uniform", "multistep:sample_ipndm_v", predictions=_ANY),
+    Sampler("deis", "DEIS", ("k_deis",), "uniform", "multistep:sample_deis"),
+    Sampler(
+        "unipc_bh1",
+        "UniPC bh1",
+        ("uni_pc_bh1",),
+        "uniform",
+        "unipc:sample_unipc",
+        options={"order": 3},
+        difference="A1111's ends at the smallest noise level, this one at 0.",
+    ),
+    Sampler(
+        "plms",
+        "PLMS",
+        ("pndm", "k_plms"),
+        "ddim_uniform",
+        "multistep:sample_plms",
+        first_evaluations=1,
+        difference="A1111's PLMS makes one step less, and ends at the first timestep.",
+    ),
+    Sampler(
+        "euler_cfg_pp",
+        "Euler CFG++",
+        ("k_euler_cfg_pp",),
+        "uniform",
+        "euler:sample_euler_cfg_pp",
+    ),
+    Sampler(
+        "euler_a_cfg_pp",
+        "Euler a CFG++",
+        ("euler_ancestral_cfg_pp", "k_euler_a_cfg_pp"),
+        "uniform",
+        "euler:sample_euler_ancestral_cfg_pp",
+        is_stochastic=True,
+        settings=_ANCESTRAL,
+    ),
+    Sampler(
+        "ddim_cfg_pp",
+        "DDIM CFG++",
+        ("ddim_cfgpp",),
+        "ddim_uniform",
+        "euler:sample_euler_cfg_pp",
+        guidance_factor=1 / 12.5,
+        difference="A1111's DDIM CFG++ makes one step less, and ends at the first timestep.",
+    ),
+    Sampler(
+        "ddpm",
+        "DDPM",
+        ("k_ddpm",),
+        "uniform",
+        "euler:sample_euler_ancestral",
+        is_stochastic=True,
+        settings=("s_noise",),
+    ),
+    Sampler(
+        "tcd",
+        "TCD",
+        ("k_tcd",),
+        "sgm_uniform",
+        "consistency:sample_tcd",
+        ("automatic", "sgm_uniform", "simple"),
+        is_stochastic=True,
+        settings=("eta",),
+        grids={"sgm_uniform": "distilled"},
+        whole_timesteps=True,
+    ),
+    Sampler(
+        "er_sde",
+        "ER SDE",
+        ("k_er_sde",),
+        "uniform",
+        "exponential:sample_er_sde",
+        is_stochastic=True,
+        settings=("s_noise",),
+    ),
+    Sampler(
+        "gradient_estimation",
+        "Gradient estimation",
+        ("k_gradient_estimation",),
+        "uniform",
+        "multistep:sample_gradient_estimation",
+        predictions=_ANY,
+    ),
+    Sampler(
+        "sa_solver",
+        "SA-Solver",
+        ("k_sa_solver",),
+        "uniform",
+        "sa_solver:sample_sa_solver",
+        is_stochastic=True,
+        settings=_ANCESTRAL,
+    ),
+    Sampler("res_multistep", "Res multistep", ("k_res_multistep",), "uniform", "exponential:sample_res_multistep"),
 )
-SCHEDULES: Mapping[str, Schedule] = MappingProxyType({schedule.id: schedule for schedule in _SCHEDULES})
 SAMPLERS: Mapping[str, Sampler] = MappingProxyType({sampler.id: sampler for sampler in _SAMPLERS})
-_GRIDS: Mapping[str, Schedule] = MappingProxyType({grid.id: grid for grid in (*_SCHEDULES, *_OWN_GRIDS)})
 
 
 def find_sampler(name: str) -> Sampler | None:
@@ -185,7 +410,7 @@ def find_sampler(name: str) -> Sampler | None:
 
 def find_schedule(name: str) -> Schedule | None:
     """A schedule by id, label or alias, in any case."""
-    for schedule in _SCHEDULES:
+    for schedule in SCHEDULES.values():
         if _is_called(schedule, name):
             return schedule
     return None
@@ -202,7 +427,7 @@ def _with_underscores(name: str) -> str:
 
 def grid_of(sampler: Sampler, schedule: str) -> Schedule:
     """The schedule that spreads the noise levels when a sampler is asked for the one of this id."""
-    return _GRIDS[sampler.grids.get(schedule, schedule)]
+    return GRIDS[sampler.grids.get(schedule, schedule)]
 
 
 def schedules_for(sampler: Sampler, *, zero_snr: bool = False) -> tuple[str, ...]:

@@ -7,9 +7,10 @@ is a ref.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from contract.values import (
+    MAX_SEED,
     SIDE,
     SIDE_MULTIPLE,
     Fraction,
@@ -20,8 +21,11 @@ from contract.values import (
     Name,
     Prompt,
     Rule,
+    Seed,
+    Side,
     Steps,
     Weight,
+    seed_from_text,
 )
 
 EXTENSION = (0, SIDE[1] - SIDE[0])
@@ -39,10 +43,16 @@ MAX_HYPERNETWORKS = 4
 MAX_EMBEDDINGS = 64
 MAX_GUIDANCE_METHODS = 12
 BLOCK_COUNTS = (12, 17, 20, 26)
+CHURN = (0.0, 100.0)
+NOISE_FACTOR = (0.0, 2.0)
+SIGMA = (0.001, 1000.0)
+RHO = (0.1, 50.0)
+BATCH = (0, 63)
 
 Resize = Literal["stretch", "crop", "fill"]  # just resize; crop and resize; resize and fill
 Extension = Annotated[int, Field(ge=EXTENSION[0], le=EXTENSION[1], multiple_of=SIDE_MULTIPLE)]
 Threshold = Annotated[float, Field(ge=0.0, le=255.0)]
+Sigma = Annotated[float, Field(ge=SIGMA[0], le=SIGMA[1])]
 
 
 def made_steps(steps: int, strength: float) -> int:
@@ -242,3 +252,79 @@ class GuidanceMethod(Frozen):
     values: Annotated[dict[Name, float | Annotated[str, Field(max_length=300)]], Field(max_length=16)] = Field(
         default_factory=dict
     )
+
+
+class SamplerSettings(Frozen):
+    """What a sampler and its schedule are set to, where it is not their own default.
+
+    eta: noise of ancestral and SDE samplers and of DDIM, as a share of the full. s_churn, s_tmin, s_tmax: noise added
+    before each step, between two sigmas. s_noise: a factor of all noise of the steps. sigma_min, sigma_max, rho: of
+    the schedule. discard_penultimate: leave out the last noise level but 0.
+    """
+
+    eta: Fraction | None = None
+    s_churn: Annotated[float, Field(ge=CHURN[0], le=CHURN[1])] | None = None
+    s_tmin: Annotated[float, Field(ge=0.0, le=SIGMA[1])] | None = None
+    s_tmax: Annotated[float, Field(ge=0.0, le=SIGMA[1])] | None = None
+    s_noise: Annotated[float, Field(ge=NOISE_FACTOR[0], le=NOISE_FACTOR[1])] | None = None
+    sigma_min: Sigma | None = None
+    sigma_max: Sigma | None = None
+    rho: Annotated[float, Field(ge=RHO[0], le=RHO[1])] | None = None
+    discard_penultimate: bool | None = None
+
+    @model_validator(mode="after")
+    def _ranges_are_not_empty(self) -> "SamplerSettings":
+        for low, high in (("sigma_min", "sigma_max"), ("s_tmin", "s_tmax")):
+            smallest, largest = getattr(self, low), getattr(self, high)
+            if smallest is not None and largest is not None and smallest >= largest:
+                raise Rule(f"The noise is to go from {largest:g} down to {smallest:g}.", "Swap the two.", low)
+        return self
+
+
+class NoiseSettings(Frozen):
+    """Where an image's noise comes from.
+
+    source: the convention, by which a seed of another program gives its picture: "darkroom" (a generator on the CPU
+    for each image), "cpu" (A1111 with its noise from the CPU), "nv" (A1111 with its noise from an NVIDIA card, which
+    is computed here on any machine), "comfyui". eta_seed_delta: added to the seed for the noise of the steps (ENSD).
+    variation_seed, variation_strength: how far the first noise is turned towards another seed's. resize_width,
+    resize_height: the size in pixels whose first noise it is, in the middle of the image. batch_index: which one of
+    ComfyUI's batch it is.
+    """
+
+    source: Literal["darkroom", "cpu", "nv", "comfyui"] = "darkroom"
+    eta_seed_delta: Annotated[int, Field(ge=0, le=2**31)] = 0
+    variation_seed: Seed | None = None
+    variation_strength: Fraction = 0.0
+    resize_width: Side | None = None
+    resize_height: Side | None = None
+    batch_index: Annotated[int, Field(ge=BATCH[0], le=BATCH[1])] = 0
+
+    @field_validator("variation_seed", mode="before")
+    @classmethod
+    def _seed_from_text(cls, value: object) -> object:
+        return seed_from_text(value)
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> "NoiseSettings":
+        if (self.resize_width is None) != (self.resize_height is None):
+            raise Rule("The size of the seed has one side only.", "Give both, or none.", "resize_width")
+        if self.source == "comfyui" and (self.variation_strength or self.resize_width or self.eta_seed_delta):
+            raise Rule(
+                "ComfyUI's noise has no variation, no seed resize and no ENSD.",
+                "Choose another noise, or leave them out.",
+                "source",
+            )
+        if self.source == "darkroom" and self.eta_seed_delta:
+            raise Rule("ENSD belongs to A1111's noise.", "Choose its noise, or leave ENSD out.", "eta_seed_delta")
+        if self.source != "comfyui" and self.batch_index:
+            raise Rule("Only ComfyUI draws a batch's noise at once.", "Leave the place out.", "batch_index")
+        return self
+
+    def for_image(self, index: int) -> "NoiseSettings":
+        """That of one image of a job: its own variation, or its own place in ComfyUI's batch."""
+        if self.source == "comfyui":
+            return self.model_copy(update={"batch_index": self.batch_index + index})
+        if self.variation_strength and self.variation_seed is not None:
+            return self.model_copy(update={"variation_seed": (self.variation_seed + index) % (MAX_SEED + 1)})
+        return self

@@ -30,8 +30,10 @@ from contract.parts import (
     LoraDraft,
     LoraUse,
     Mask,
+    NoiseSettings,
     Outpaint,
     Refiner,
+    SamplerSettings,
 )
 from contract.schema_1 import upgraded_json
 from contract.values import (
@@ -58,6 +60,7 @@ from contract.values import (
     Seed,
     Side,
     Steps,
+    seed_from_text,
 )
 
 __all__ = [
@@ -87,10 +90,12 @@ __all__ = [
     "Mask",
     "ModelKind",
     "ModelRef",
+    "NoiseSettings",
     "Outpaint",
     "Recipe",
     "RecipeDraft",
     "Refiner",
+    "SamplerSettings",
 ]
 SCHEMA: Final = 2
 GuidanceMethods = Annotated[tuple[GuidanceMethod, ...], Field(max_length=MAX_GUIDANCE_METHODS)]
@@ -114,6 +119,8 @@ class _Asked(Frozen):
     mask: Mask | None = None
     hires: Hires | None = None
     refiner: Refiner | None = None
+    sampling: SamplerSettings | None = None
+    noise: NoiseSettings | None = None
     embeddings: Annotated[tuple[ModelRef, ...], Field(max_length=MAX_EMBEDDINGS)] = ()
     extras: dict[str, Any] = Field(default_factory=dict)
 
@@ -224,9 +231,15 @@ class Recipe(_Asked):
         return (*found, *self.embeddings)
 
     def for_image(self, index: int) -> "Recipe":
-        """The recipe of one picture of the job: count 1 and its own seed (wraps at 2^64)."""
-        seed = (self.seed + index) % (MAX_SEED + 1)
-        return self.model_copy(update={"count": 1, "seed": seed})
+        """The recipe of one picture of the job: count 1 and its own seed (wraps at 2^64).
+
+        The seed stays where pictures differ by the rest of the noise: in variations, and in a batch of ComfyUI's.
+        """
+        noise = self.noise.for_image(index) if self.noise else None
+        seed = self.seed
+        if noise == self.noise:
+            seed = (self.seed + index) % (MAX_SEED + 1)
+        return self.model_copy(update={"count": 1, "seed": seed, "noise": noise})
 
 
 class RecipeDraft(_Asked):
@@ -256,7 +269,4 @@ class RecipeDraft(_Asked):
     @field_validator("seed", mode="before")
     @classmethod
     def _seed_from_text(cls, value: object) -> object:
-        # Browsers lose integer bits above 2^53, so seeds may travel as decimal text.
-        if isinstance(value, str) and len(value) <= 20 and value.isascii() and value.isdigit():
-            return int(value)
-        return value
+        return seed_from_text(value)

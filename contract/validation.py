@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from contract.errors import InvalidRecipe, code_of
 from contract.parts import (
+    BATCH,
     BLOCK_COUNTS,
+    CHURN,
     CONTROL_RESOLUTION,
     EXTENSION,
     HIRES_SCALE,
@@ -22,8 +24,11 @@ from contract.parts import (
     MAX_HYPERNETWORKS,
     MAX_IP_ADAPTERS,
     MAX_LORAS,
+    NOISE_FACTOR,
     OVERLAP,
     PADDING,
+    RHO,
+    SIGMA,
 )
 from contract.recipe import RecipeDraft
 from contract.tasks import TILE, TILE_OVERLAP, UPSCALE, Preprocess, Upscale
@@ -133,6 +138,24 @@ LABELS: Mapping[str, str] = {
     "refiner": "Refiner",
     "refiner.model": "Refiner",
     "refiner.at": "Refiner begin",
+    "sampling": "Sampling",
+    "sampling.eta": "Eta",
+    "sampling.s_churn": "Sigma churn",
+    "sampling.s_tmin": "Sigma tmin",
+    "sampling.s_tmax": "Sigma tmax",
+    "sampling.s_noise": "Sigma noise",
+    "sampling.sigma_min": "Smallest sigma",
+    "sampling.sigma_max": "Largest sigma",
+    "sampling.rho": "Rho",
+    "sampling.discard_penultimate": "Discard penultimate sigma",
+    "noise": "Noise",
+    "noise.source": "Noise as in",
+    "noise.eta_seed_delta": "ENSD",
+    "noise.variation_seed": "Variation seed",
+    "noise.variation_strength": "Variation strength",
+    "noise.resize_width": "Seed width",
+    "noise.resize_height": "Seed height",
+    "noise.batch_index": "Place in the batch",
     "init_image.outpaint": "Outpainting",
     "extras": "Extras",
     "image": "Picture",
@@ -184,6 +207,7 @@ _CHECKPOINT = "Use one of the checkpoints that are there."
 _TEXT = f"Use at most {MAX_PROMPT_CHARACTERS:,} characters of plain text."
 _SWITCH = "Use true or false."
 _RESOLUTION = f"Use {CONTROL_RESOLUTION[0]} to {CONTROL_RESOLUTION[1]}, or leave it out."
+_SIGMA = f"Use {SIGMA[0]:g} to {SIGMA[1]:g}, or leave it out."
 _RANGES: Mapping[str, str] = {
     "steps": f"Use a whole number, {STEPS[0]} to {STEPS[1]}.",
     "guidance": f"Use a number, {GUIDANCE[0]:g} to {GUIDANCE[1]:g}.",
@@ -268,6 +292,24 @@ _RANGES: Mapping[str, str] = {
     "refiner.model": "Use a checkpoint that is there.",
     "refiner.at": _SPAN,
     "init_image.outpaint": "Use an object with left, right, up or down in pixels.",
+    "sampling": "Use an object with what differs from the sampler's own, or leave it out.",
+    "sampling.eta": "Use a number, 0 to 1, or leave it out.",
+    "sampling.s_churn": f"Use {CHURN[0]:g} to {CHURN[1]:g}, or leave it out.",
+    "sampling.s_tmin": f"Use 0 to {SIGMA[1]:g}, or leave it out.",
+    "sampling.s_tmax": f"Use 0 to {SIGMA[1]:g}, or leave it out.",
+    "sampling.s_noise": f"Use {NOISE_FACTOR[0]:g} to {NOISE_FACTOR[1]:g}, or leave it out.",
+    "sampling.sigma_min": _SIGMA,
+    "sampling.sigma_max": _SIGMA,
+    "sampling.rho": f"Use {RHO[0]:g} to {RHO[1]:g}, or leave it out.",
+    "sampling.discard_penultimate": "Use true or false, or leave it out.",
+    "noise": "Use an object with what differs from the usual noise, or leave it out.",
+    "noise.source": "Use darkroom, cpu, nv or comfyui.",
+    "noise.eta_seed_delta": f"Use a whole number, 0 to {2**31}.",
+    "noise.variation_seed": f"Use 0 to {MAX_SEED}, or leave it out for a random one.",
+    "noise.variation_strength": _FRACTION,
+    "noise.resize_width": f"{_SIDE[:-1]}, or leave it out.",
+    "noise.resize_height": f"{_SIDE[:-1]}, or leave it out.",
+    "noise.batch_index": f"Use {BATCH[0]} to {BATCH[1]}, counted from 0.",
     "extras": "Use an object with what each extension wants by its name.",
     "schema": "Use 1, or leave it out.",
     "type": "Leave it out.",

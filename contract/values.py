@@ -84,3 +84,10 @@ class ImageRef(Frozen):
     """An uploaded picture, by the sha256 of the normalized PNG that the studio keeps."""
 
     sha256: Sha256
+
+
+def seed_from_text(value: object) -> object:
+    """A seed as decimal text to its number, anything else as it is: browsers lose integer bits above 2^53."""
+    if isinstance(value, str) and len(value) <= 20 and value.isascii() and value.isdigit():
+        return int(value)
+    return value

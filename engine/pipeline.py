@@ -7,7 +7,6 @@ What is the same for all images of a job (prompt embeds, init latents) is in an 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -40,6 +39,7 @@ from engine.job_models import JobModels
 from engine.models.manager import Bundle
 from engine.sampling.denoise import Controls, LatentStep, Predict, denoise
 from engine.sampling.guidance.protocol import make_guide
+from engine.sampling.noise import NoiseSource, noise_source
 from engine.sampling.samplers import Sampling, sampling_for
 
 Upscaled = Iterator[tuple[int, int, Image.Image | None]]  # tiles done, of how many; the last with the image
@@ -200,10 +200,10 @@ def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Pr
     Args:
         recipe: The image's own: count 1 and its seed.
     """
-    generator = torch.Generator("cpu").manual_seed(recipe.seed)
+    source = noise_source(recipe.seed, recipe.noise, plan.bundle.family.facts.latents.factor)
     strength = recipe.init_image.strength if recipe.init_image else 1.0
     count, latents = 0, None
-    for step in _steps(plan, strength, generator, plan.init_latents, inputs.share):
+    for step in _steps(plan, strength, source, plan.init_latents, inputs.share):
         count += 1
         latents = step.latents
         yield Progress(step, count, plan.steps)
@@ -227,7 +227,7 @@ def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Pr
             yield Upscaling(name, done, total)
         assert larger is not None
         init_latents = InitLatents(encode(larger, plan.bundle))
-    for step in _steps(plan.second, recipe.hires.strength, generator, init_latents, inputs.share):
+    for step in _steps(plan.second, recipe.hires.strength, source, init_latents, inputs.share):
         count += 1
         yield Progress(step, count, plan.steps)
 
@@ -254,16 +254,12 @@ def finish(plan: ImagePlan, latents: Tensor | None) -> tuple[RawImage, bool]:
 
 
 def _steps(
-    plan: ImagePlan,
-    strength: float,
-    generator: torch.Generator,
-    init_latents: InitLatents | None,
-    share: Share | None,
+    plan: ImagePlan, strength: float, source: NoiseSource, init_latents: InitLatents | None, share: Share | None
 ) -> Iterator[LatentStep]:
     recipe, bundle = plan.recipe, plan.bundle
     sampling = sampling_of(recipe, bundle)
-    noise = first_noise(recipe, generator).to(bundle.device.torch_device)
-    mask_blend = init_latents.mask_blend(sampling, strength, noise, generator) if init_latents else None
+    noise = first_noise(recipe, source).to(bundle.device.torch_device)
+    mask_blend = init_latents.mask_blend(sampling, strength, noise, source) if init_latents else None
     # Hypernetworks hook into the denoiser's layers, adapters change its attention, and some guidance does both: nothing
     # else would see that.
     is_plain = not recipe.hypernetworks and not changes_unet(recipe.guidance_methods)
@@ -279,7 +275,7 @@ def _steps(
         sampling,
         noise,
         recipe.guidance,
-        generator,
+        source,
         mask_blend=mask_blend,
         controls=plan.controls,
         guide=make_guide(recipe.guidance_methods, sampling, bundle.modules.get("unet")),
@@ -297,11 +293,12 @@ def sampling_of(recipe: Recipe, bundle: Bundle) -> Sampling:
     if recipe.sampler in SAMPLERS:
         zero_snr = bool(config.get("rescale_betas_zero_snr"))
         schedule = resolve_schedule(SAMPLERS[recipe.sampler], schedule, zero_snr=zero_snr)
-    return sampling_for(recipe.sampler, schedule, recipe.steps, config, bundle.device.torch_device)
+    device, table = bundle.device.torch_device, bundle.family.facts.sigma_table
+    return sampling_for(recipe.sampler, schedule, recipe.steps, config, device, recipe.sampling, table)
 
 
-def first_noise(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    """The noise that an image begins with: (1, C, h, w), float32, on the CPU whatever the device."""
+def first_noise(recipe: Recipe, source: NoiseSource) -> Tensor:
+    """The noise that a pass begins with: (1, C, h, w), float32, on the CPU whatever the device."""
     latents = FAMILIES[recipe.model.family].latents
     height, width = recipe.height // latents.factor, recipe.width // latents.factor
-    return torch.randn(1, latents.channels, height, width, generator=generator)
+    return source.first((1, latents.channels, height, width))

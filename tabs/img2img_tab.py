@@ -19,6 +19,7 @@ IMG2IMG = GeneratingTab(
         "hires_section",
         "control_section",
         "ip_adapter_section",
+        "sampling_section",
         "guidance_section",
         "more_section",
         "explain_switch",

@@ -22,6 +22,7 @@ INPAINT = GeneratingTab(
         "lora_section",
         "control_section",
         "ip_adapter_section",
+        "sampling_section",
         "guidance_section",
         "more_section",
         "explain_switch",

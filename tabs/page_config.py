@@ -17,6 +17,8 @@ from catalog.models import ModelEntry, default_model
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
 from contract.errors import StorageFull
 from contract.parts import (
+    BATCH,
+    CHURN,
     CONTROL_RESOLUTION,
     EXTENSION,
     HIRES_SCALE,
@@ -28,8 +30,11 @@ from contract.parts import (
     MAX_HYPERNETWORKS,
     MAX_IP_ADAPTERS,
     MAX_LORAS,
+    NOISE_FACTOR,
     OVERLAP,
     PADDING,
+    RHO,
+    SIGMA,
     ControlDraft,
     Hires,
     HypernetworkDraft,
@@ -37,7 +42,9 @@ from contract.parts import (
     IpAdapterDraft,
     LoraDraft,
     Mask,
+    NoiseSettings,
     Outpaint,
+    SamplerSettings,
 )
 from contract.recipe import (
     CLIP_SKIP,
@@ -87,6 +94,19 @@ _PART_LIMITS: Mapping[str, tuple[float, float]] = {
     "hires.steps": STEPS,
     "hires.strength": _FRACTION,
     "hires.guidance": GUIDANCE,
+    "sampling.eta": _FRACTION,
+    "sampling.s_churn": CHURN,
+    "sampling.s_tmin": (0, SIGMA[1]),
+    "sampling.s_tmax": (0, SIGMA[1]),
+    "sampling.s_noise": NOISE_FACTOR,
+    "sampling.sigma_min": SIGMA,
+    "sampling.sigma_max": SIGMA,
+    "sampling.rho": RHO,
+    "noise.eta_seed_delta": (0, 2**31),
+    "noise.variation_strength": _FRACTION,
+    "noise.resize_width": SIDE,
+    "noise.resize_height": SIDE,
+    "noise.batch_index": BATCH,
     "upscale.scale": UPSCALE,
     "upscale.tile": TILE,
     "upscale.overlap": TILE_OVERLAP,
@@ -117,6 +137,8 @@ _PARTS: Mapping[str, type[BaseModel]] = {
     "loras": LoraDraft,
     "hypernetworks": HypernetworkDraft,
     "hires": Hires,
+    "sampling": SamplerSettings,
+    "noise": NoiseSettings,
     "upscale": Upscale,
 }
 
@@ -142,6 +164,8 @@ def page_config(studio: Studio) -> dict[str, Any]:
                 "label": sampler.label,
                 "schedules": sampler.schedules,
                 "zero_snr_schedules": schedules_for(sampler, zero_snr=True),
+                "settings": sampler.settings,
+                "difference": sampler.difference,
             }
         )
     runs = {family.denoiser for family in FAMILIES.values()}

@@ -15,6 +15,7 @@ TXT2IMG = GeneratingTab(
         "lora_section",
         "hires_section",
         "ip_adapter_section",
+        "sampling_section",
         "guidance_section",
         "more_section",
         "explain_switch",

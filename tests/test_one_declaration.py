@@ -46,7 +46,7 @@ SAMPLER_FILE = '''
 from itertools import pairwise
 
 
-def sample_toy(model, x, sigmas, generator):
+def sample_toy(model, x, sigmas, noise):
     for sigma, sigma_next in pairwise(sigmas):
         denoised = model(x, sigma)
         x = yield denoised + (x - denoised) * (0.5 if sigma_next else 0.0), sigma_next

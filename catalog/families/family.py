@@ -194,6 +194,7 @@ class Family:
         token_limit: Tokens a chunk of the prompt holds, begin and end included.
         layer_read: The layer of its text encoders, counted from the last, that its checkpoints are trained on.
         text_encoders: In the order of their tokenizers.
+        sigma_table: Which of a schedule's tables is its own (`catalog/schedules.py`).
         embedding_width: Of textual inversions with vectors for one text encoder.
         embedding_keys: Names that only its textual inversions have.
         metadata_names: Beginnings of what trainers and other programs call it; the longest of all families counts.
@@ -219,6 +220,7 @@ class Family:
     text_encoders: tuple[TextEncoder, ...] = ()
     unet: UNet | None = None
     t2i_adapter: T2IAdapterShape | None = None
+    sigma_table: str = "sd"
     embedding_width: int = 0
     embedding_keys: frozenset[str] = frozenset()
     metadata_names: tuple[str, ...] = ()

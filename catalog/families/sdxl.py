@@ -15,6 +15,7 @@ FAMILY = Family(
         TextEncoder("text_encoder", "conditioner.embedders.0."),
         TextEncoder("text_encoder_2", "conditioner.embedders.1.", is_open=True, is_projecting=True),
     ),
+    sigma_table="xl",
     unet=UNet(prompt_width=2048, proj_in_dimensions=2, takes_size=True, is_deep=True),
     t2i_adapter=T2IAdapterShape(downscale=16, full_type="full_adapter_xl"),
     embedding_width=1280,

@@ -12,6 +12,7 @@ FAMILY = Family(
     cannot_run_hint="Use an SDXL base.",
     latents=LatentFormat(scale=0.13025, overflows_half=True),
     text_encoders=(TextEncoder("text_encoder_2", "conditioner.embedders.0.", is_open=True, is_projecting=True),),
+    sigma_table="xl",
     unet=UNet(prompt_width=1280, proj_in_dimensions=2, channels=384, takes_size=True, is_deep=True),
     metadata_names=("sdxl_refiner", "stable-diffusion-xl-v1-refiner"),
 )

@@ -20,6 +20,7 @@ from engine.images.vae import encode, scale
 from engine.models.manager import Bundle
 from engine.sampling.denoise import Conditions, ControlResiduals, Predict
 from engine.sampling.mask_blend import MaskBlend
+from engine.sampling.noise import NoiseSource
 from engine.sampling.samplers import Sampling
 
 _INTERPOLATION = {
@@ -52,16 +53,14 @@ class InitLatents:
     is_blended: bool = True
     takes_strength: bool = True
 
-    def mask_blend(
-        self, sampling: Sampling, strength: float, noise: Tensor, generator: torch.Generator
-    ) -> MaskBlend | None:
+    def mask_blend(self, sampling: Sampling, strength: float, noise: Tensor, source: NoiseSource) -> MaskBlend | None:
         """The mask blend of one image; None where it begins from noise and keeps nothing."""
         if self.latents is None:
             return None
         masked_content = None
         if self.mask is not None and self.content != "original":
             # Drawn for "nothing" too, so that later draws of the seed stay the same.
-            filling = torch.randn(self.latents.shape, generator=generator).to(self.latents.device)
+            filling = source.filling(self.latents.shape).to(self.latents.device)
             if self.content != "noise":
                 filling = torch.zeros_like(self.latents)
             masked_content = torch.lerp(self.latents, filling, (self.mask > 0.5).float())

@@ -4,15 +4,15 @@ Text to image, image to image and inpainting differ by `mask_blend`, ControlNet 
 and AND by `conditioning`, a refiner by `model`: optional parts of one path. Knows no recipe and no file.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from engine.sampling.guidance.protocol import Evaluation, Guide, classifier_free
+from engine.sampling.guidance.protocol import Evaluation, Guide, Prediction, classifier_free
 from engine.sampling.mask_blend import MaskBlend
+from engine.sampling.noise import NoiseSource, OwnNoise
 from engine.sampling.noise_levels import NoiseLevel
 from engine.sampling.samplers import Sampling
 from engine.sampling.solvers.protocol import find_solver
@@ -116,9 +116,9 @@ class Denoiser:
     Attributes:
         guide: Makes one prediction of the model's, by classifier-free guidance and what is added to it.
         first_step: Steps of the run that are left out.
-        evaluations: Of the model by the solver, in the steps that are not; methods of guidance may make more.
-        done: How many of them are done.
-        denoised: What the last of them said.
+        done: Evaluations of the model by the solver that are done; methods of guidance may make more.
+        steps_done: Steps that are done, of those that are not left out.
+        denoised: What the last evaluation said.
     """
 
     model: ModelAt
@@ -128,28 +128,63 @@ class Denoiser:
     guidance: float
     guide: Guide
     first_step: int
-    evaluations: int
     done: int = 0
+    steps_done: int = 0
     denoised: Tensor | None = None
+    _ends: tuple[int, ...] = ()
+    _last: Prediction | None = None
+
+    def __post_init__(self) -> None:
+        self._ends = self.sampling.sampler.step_ends(self.steps)
 
     @property
     def step(self) -> int:
         """The step of the run that the next evaluation belongs to, 0-based."""
-        return self.first_step + self.done // self.sampling.sampler.order
+        return self.first_step + self.steps_done
 
     @property
-    def is_step_done(self) -> bool:
-        """Whether the last evaluation was the last of its step."""
-        return self.done % self.sampling.sampler.order == 0 or self.done == self.evaluations
+    def steps(self) -> int:
+        """Steps that are not left out."""
+        return self.sampling.steps - self.first_step
+
+    def share_done(self, ahead: int = 0) -> float:
+        """How much of the run is done, 0..1, or will be so many evaluations ahead.
+
+        By evaluations, or by steps where only the solver knows how many it makes.
+        """
+        if self._ends:
+            return (self.done + ahead) / self._ends[-1]
+        return min(1.0, (self.steps_done + ahead) / self.steps)
+
+    def count(self, sigma: Tensor) -> bool:
+        """Count the evaluation that is done; returns whether it ends a step.
+
+        Args:
+            sigma: The noise level that the solver has come to. It tells the step where the evaluations don't.
+        """
+        before = self.steps_done
+        if not self._ends:
+            reached = int((self.sampling.sigmas[self.first_step + 1 :] >= sigma).sum())
+            self.steps_done = max(before, reached)
+        elif self.done >= self._ends[before]:
+            self.steps_done += 1
+        return self.steps_done > before
+
+    def uncond(self) -> Tensor:
+        """The denoised estimate that the last evaluation gave without the prompt; without guidance its only one."""
+        assert self._last is not None
+        uncond = self._last.uncond
+        return self._last.denoised if uncond is None else self._last.as_denoised(uncond)
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Evaluate the guided model once: latents in the sampler's space -> the denoised estimate, (1, C, h, w)."""
-        conditions = self.conditioning(self.step - self.first_step)
+        conditions = self.conditioning(self.steps_done)
         level = self.sampling.level(sigma)
         evaluation = Evaluation(x, level, sigma, conditions, self.guidance, self.step, self.sampling, self.predict)
         prediction = self.guide(evaluation)
         self.done += 1
         self.denoised = prediction.denoised
+        self._last = prediction
         return self.denoised
 
     def predict(self, x: Tensor, level: NoiseLevel, conditions: Conditions) -> Tensor:
@@ -157,7 +192,7 @@ class Denoiser:
         batch = torch.cat([x / level.scale] * conditions.prompt_embeds.shape[0])
         residuals = None
         if self.controls:
-            span = (self.done / self.evaluations, (self.done + 1) / self.evaluations)
+            span = (self.share_done(), self.share_done(ahead=1))
             residuals = self.controls(batch, level.timestep, conditions, span)
         return self.model(self.step)(batch, level.timestep, conditions, residuals).float()
 
@@ -169,7 +204,7 @@ def denoise(
     sampling: Sampling,
     noise: Tensor,
     guidance: float,
-    generator: torch.Generator | None = None,
+    source: NoiseSource | None = None,
     *,
     mask_blend: MaskBlend | None = None,
     controls: Controls | None = None,
@@ -180,25 +215,26 @@ def denoise(
     Args:
         noise: Unit noise, (1, C, h, w), float32, on the model's device.
         guidance: The CFG scale; unused where the conditions are not guided.
-        generator: Seeded for this image, on the CPU; stochastic samplers draw their noise from it.
+        source: Of this image, from which stochastic samplers draw the noise of their steps.
         guide: Of this image and pass alone, where methods of guidance remember what they saw.
     """
     first_step = mask_blend.first_step if mask_blend else 0
     if first_step >= sampling.steps:
         return  # strength 0 keeps the init image
-    evaluations = sampling.sampler.evaluations(sampling.steps - first_step)
-    denoiser = Denoiser(model, conditioning, controls, sampling, guidance, guide, first_step, evaluations)
+    denoiser = Denoiser(model, conditioning, controls, sampling, guidance, guide, first_step)
     start = mask_blend.begin() if mask_blend else noise * sampling.init_noise_sigma
+    sigmas = sampling.sigmas[first_step:]
+    source = source or OwnNoise(torch.Generator("cpu"))
     solve = find_solver(sampling.sampler)
-    solution = solve(denoiser, start, sampling.sigmas[first_step:], generator, **sampling.sampler.options)
+    solution = solve(denoiser, start, sigmas, source.steps(sampling.sampler, sigmas), **sampling.options)
     latents, sigma = next(solution)
     while True:
+        is_step_done = denoiser.count(sigma)
         if mask_blend:
-            latents = mask_blend.blend(latents, sigma, denoiser.done / evaluations)
-        if denoiser.is_step_done:
+            latents = mask_blend.blend(latents, sigma, denoiser.share_done())
+        if is_step_done:
             assert denoiser.denoised is not None
-            step = first_step + math.ceil(denoiser.done / sampling.sampler.order)
-            yield LatentStep(step, sampling.steps, latents, denoiser.denoised)
-        if denoiser.done == evaluations:
+            yield LatentStep(first_step + denoiser.steps_done, sampling.steps, latents, denoiser.denoised)
+        if denoiser.steps_done == denoiser.steps:
             return
         latents, sigma = solution.send(latents)

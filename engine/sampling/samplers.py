@@ -14,6 +14,7 @@ from torch import Tensor
 
 from catalog.samplers import SAMPLERS, SCHEDULES, Sampler, grid_of
 from contract.errors import InvalidRecipe, ModelProblem
+from contract.parts import SamplerSettings
 from engine.checkpoints.foreign_config import blame_config
 from engine.sampling import schedules
 from engine.sampling.noise_levels import NoiseLevel, Space, make_noise_levels
@@ -35,6 +36,7 @@ class Sampling:
         timesteps: The model's input at each but the last; (steps,), on the CPU.
         levels: The model at those sigmas; their timesteps are on its device.
         init_noise_sigma: What unit noise is multiplied by to start from.
+        options: Keyword arguments of the solver.
     """
 
     sampler: Sampler
@@ -45,6 +47,7 @@ class Sampling:
     timesteps: Tensor
     levels: Mapping[float, NoiseLevel]
     init_noise_sigma: Tensor
+    options: Mapping[str, Any]
 
     @property
     def steps(self) -> int:
@@ -69,14 +72,24 @@ class Sampling:
         return alpha.float() * latents + share.float() * noise
 
 
-def sampling_for(sampler: str, schedule: str, steps: int, config: Mapping[str, Any], device: torch.device) -> Sampling:
+def sampling_for(
+    sampler: str,
+    schedule: str,
+    steps: int,
+    config: Mapping[str, Any],
+    device: torch.device,
+    settings: SamplerSettings | None = None,
+    sigma_table: str = "sd",
+) -> Sampling:
     """Set a sampler for one image.
 
     Args:
         schedule: An id of catalog.samplers.SCHEDULES other than "automatic".
         config: The checkpoint's scheduler configuration.
+        settings: The recipe's; those that the sampler or the schedule has no use for are left aside.
+        sigma_table: The family's, of schedules that are tables.
     Raises:
-        InvalidRecipe: no such sampler or schedule.
+        InvalidRecipe: no such sampler or schedule, or the model is of another kind.
         ModelProblem: the configuration is not one of a diffusion model.
     """
     if sampler not in SAMPLERS:
@@ -101,9 +114,20 @@ def sampling_for(sampler: str, schedule: str, steps: int, config: Mapping[str, A
         )
     with blame_config("The model's scheduler_config.json can't be used", "Download the model again."):
         table = make_noise_table(config, takes_pure_noise=row.takes_pure_noise)
-        sigmas, timesteps = _spread(row, schedule, steps, table)
+        if table.is_flow and grid_of(row, schedule).tables:
+            raise InvalidRecipe(
+                f"{SCHEDULES[schedule].label} has no noise levels for a model that predicts “{prediction_type}”.",
+                "Use Simple or SGM Uniform.",
+                field="schedule",
+            )
+        sigmas, timesteps = _spread(row, schedule, steps, table, settings or SamplerSettings(), sigma_table)
     space = _space(row, table)
     levels = make_noise_levels(sigmas, timesteps.to(device), space, prediction_type)
+    options = dict(row.options)
+    for name in row.settings:
+        value = getattr(settings, name, None)
+        if value is not None:
+            options[name] = value
     return Sampling(
         row,
         table,
@@ -113,6 +137,7 @@ def sampling_for(sampler: str, schedule: str, steps: int, config: Mapping[str, A
         timesteps,
         dict(zip(sigmas.tolist(), levels, strict=True)),
         init_noise_sigma=torch.ones(()) if space is Space.VARIANCE_PRESERVING else sigmas[0],
+        options=options,
     )
 
 
@@ -122,19 +147,28 @@ def _space(row: Sampler, table: NoiseTable) -> Space:
     return Space.VARIANCE_PRESERVING if row.is_variance_preserving else Space.VARIANCE_EXPLODING
 
 
-def _spread(row: Sampler, schedule: str, steps: int, table: NoiseTable) -> tuple[Tensor, Tensor]:
+def _spread(
+    row: Sampler, schedule: str, steps: int, table: NoiseTable, settings: SamplerSettings, sigma_table: str
+) -> tuple[Tensor, Tensor]:
     """The sigma of each step, float32, and the timestep that the model takes there; falling, (steps,)."""
     grid = grid_of(row, schedule)
-    spread = getattr(schedules, grid.id)
+    discards = row.discards_penultimate if settings.discard_penultimate is None else settings.discard_penultimate
+    count = steps + 1 if discards and steps > 1 else steps
     if grid.is_even_in_time:
-        timesteps = spread(steps, table.train_steps)
+        timesteps = getattr(schedules, grid.id)(count, table.train_steps)[:steps]
         if row.whole_timesteps:
             timesteps = np.round(timesteps)
         sigmas = table.sigmas_at(timesteps.astype(np.float32))
         if table.is_flow:
             timesteps = table.timesteps_at(sigmas)
     else:
-        sigmas = spread(steps, float(table.sigmas[0]), float(table.sigmas[-1]))
+        if grid.tables:
+            sigmas = schedules.resampled(count, grid.tables[sigma_table])
+        else:
+            least, most = settings.sigma_min or float(table.sigmas[0]), settings.sigma_max or float(table.sigmas[-1])
+            rho = {"rho": settings.rho} if grid.takes_rho and settings.rho else {}
+            sigmas = getattr(schedules, grid.id)(count, least, most, **rho)
+        sigmas = sigmas[:steps]
         timesteps = table.timesteps_at(sigmas)
         if row.whole_timesteps:
             timesteps = np.floor(timesteps) if grid.is_floored else np.round(timesteps)

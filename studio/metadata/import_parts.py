@@ -15,6 +15,7 @@ from contract.parts import HIRES_SCALE
 from contract.sizes import hires_size
 from contract.values import SIDE, SIDE_MULTIPLE
 from studio.library.model_list import ModelList
+from studio.metadata.infotext_parts import SETTINGS, SOURCES
 from studio.resolve.sampler_choice import split_old_name
 
 Pairs = Mapping[str, str]
@@ -32,6 +33,8 @@ HIRES_KEYS = (
     "Hires negative prompt",
     "First pass size",
 )
+NOISE_KEYS = (*SETTINGS, "Eta DDIM", "Variation seed", "Variation seed strength", "Seed resize from", "Batch index")
+_A1111 = re.compile(r"v?1\.\d|f\d|v1")  # A1111's own version, or Forge's
 _SIDES = re.compile(r"\s*(\d{1,6})\s*[x×]\s*(\d{1,6})\s*")
 _OLD_PIXELS, _OLD_MULTIPLE = 512 * 512, 64  # of the first pass that early A1111 chose by itself
 _SCALE_DIGITS = 6
@@ -113,6 +116,53 @@ def sampler_fields(pairs: Pairs, notices: list[str]) -> dict[str, object]:
         notices.append(f"Schedule “{schedule_name[:60]}” {what}; Automatic is used.")
         return {"sampler": sampler.id, "schedule": "automatic"}
     return {"sampler": sampler.id, "schedule": schedule.id}
+
+
+def noise_fields(pairs: Pairs) -> dict[str, object]:
+    """Settings of the sampler, and where the noise came from.
+
+    A1111 and Forge write "RNG" only where it is not the card's; a card's noise is computed here, as "NV".
+    """
+    found: dict[str, object] = {}
+    settings: dict[str, object] = {}
+    for key, name in (*SETTINGS.items(), ("Eta DDIM", "eta")):
+        text = pairs.get(key, "").strip()
+        if name == "discard_penultimate" and text.lower() in ("true", "false"):
+            settings[name] = text.lower() == "true"
+        elif text and text.lower() != "inf":
+            settings[name] = number(text, float)
+    if settings:
+        found["sampling"] = settings
+    noise: dict[str, object] = {}
+    written = pairs.get("RNG", "").strip().lower()
+    by_label = {label.lower(): source for source, label in SOURCES.items()} | {"gpu": "nv"}
+    delta = number(pairs.get("ENSD", "0"), int)
+    if written in by_label:
+        noise["source"] = by_label[written]
+    elif delta or _A1111.match(pairs.get("Version", "")):
+        noise["source"] = by_label["gpu"]
+    if delta:
+        noise["eta_seed_delta"] = delta
+    if "Batch index" in pairs:
+        noise["batch_index"] = number(pairs["Batch index"], int)
+    strength = number(pairs.get("Variation seed strength", "0"), float)
+    if strength:
+        noise["variation_strength"] = strength
+        noise["variation_seed"] = number(pairs.get("Variation seed", "0"), int)
+    resized = sides(pairs.get("Seed resize from", ""))
+    if resized and min(resized) > 0:
+        noise |= {"resize_width": resized[0], "resize_height": resized[1]}
+    if noise:
+        found["noise"] = noise
+    return found
+
+
+def sampler_notice(pairs: Pairs) -> str:
+    """How the sampler that another program names differs here; "" where it does not."""
+    sampler = find_sampler(pairs.get("Sampler", "")) or split_old_name(pairs.get("Sampler", ""))[0]
+    if sampler is None or not sampler.difference or pairs.get("Version", "").startswith("Darkroom"):
+        return ""
+    return f"{sampler.label} differs a little: {sampler.difference}"
 
 
 def hires_fields(pairs: Pairs, first: tuple[int, int] | None, models: ModelList, notices: list[str]) -> dict[str, Any]:

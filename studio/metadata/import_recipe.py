@@ -20,7 +20,16 @@ from studio.metadata.guidance_texts import guidance_fields
 from studio.metadata.image_files import KEYWORD, parse_facts
 from studio.metadata.image_texts import picture_texts
 from studio.metadata.import_networks import FoundNetworks
-from studio.metadata.import_parts import HIRES_KEYS, hires_fields, number, sampler_fields, size_fields
+from studio.metadata.import_parts import (
+    HIRES_KEYS,
+    NOISE_KEYS,
+    hires_fields,
+    noise_fields,
+    number,
+    sampler_fields,
+    sampler_notice,
+    size_fields,
+)
 from studio.metadata.other_programs import best_infotext, read_foreign
 from studio.metadata.stealth_text import hidden_text
 from studio.resolve.model_finder import WithHash
@@ -30,6 +39,7 @@ from studio.uploads.safe_open import opened
 _MOST_LAYERS = 24  # of a text encoder; a larger clip skip is invalid
 _USED_KEYS = frozenset(
     {
+        *NOISE_KEYS,
         "Steps",
         "Sampler",
         "Schedule type",
@@ -221,7 +231,8 @@ def _to_draft(
     width, height = size.get("width"), size.get("height")
     if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
         first_pass = (width, height)
-    wanted |= size | sampler_fields(pairs, notices)
+    wanted |= size | sampler_fields(pairs, notices) | noise_fields(pairs)
+    notices += filter(None, [sampler_notice(pairs)])
     wanted |= hires_fields(pairs, first_pass, models, notices)
     wanted |= networks.fields_of(pairs)
     methods, guidance_keys = guidance_fields(pairs)

@@ -20,6 +20,7 @@ from studio.metadata.guidance_texts import guidance_pairs
 from studio.metadata.infotext_parts import (
     format_number,
     model_hash,
+    noise_pairs,
     part_pairs,
     sampler_label,
     schedule_label,
@@ -67,6 +68,7 @@ def write(recipe: Recipe) -> str:
         pairs["VAE"] = recipe.vae.name
     if recipe.clip_skip > 1:
         pairs["Clip skip"] = clip_skip_written(recipe.clip_skip, recipe.model.family)
+    pairs |= noise_pairs(recipe)
     pairs |= part_pairs(recipe) | guidance_pairs(recipe.guidance_methods)
     # By these hashes other programs and sites recognize LoRAs and embeddings.
     for key, refs, length in (

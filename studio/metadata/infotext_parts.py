@@ -14,6 +14,18 @@ _PADDING = Mask.model_fields["padding"].default  # which readers assume where th
 _IMAGE_GUIDANCE = InitImage.model_fields["image_guidance"].default
 CONTENTS = {"fill": "fill", "noise": "latent noise", "nothing": "latent nothing"}
 RESIZES = {"stretch": "Just Resize", "crop": "Crop and Resize", "fill": "Resize and Fill", "latent": "Latent"}
+SETTINGS = {
+    "Eta": "eta",
+    "Sigma churn": "s_churn",
+    "Sigma tmin": "s_tmin",
+    "Sigma tmax": "s_tmax",
+    "Sigma noise": "s_noise",
+    "Schedule min sigma": "sigma_min",
+    "Schedule max sigma": "sigma_max",
+    "Schedule rho": "rho",
+    "Discard penultimate sigma": "discard_penultimate",
+}
+SOURCES = {"cpu": "CPU", "nv": "NV", "comfyui": "ComfyUI"}
 CONTROL_MODES = {
     "balanced": "Balanced",
     "prompt": "My prompt is more important",
@@ -108,6 +120,30 @@ def part_pairs(recipe: Recipe) -> dict[str, object]:
     if refiner:
         pairs["Refiner"] = _with_hash(refiner.model, SHORT_DIGITS)
         pairs["Refiner switch at"] = format_number(refiner.at)
+    return pairs
+
+
+def noise_pairs(recipe: Recipe) -> dict[str, object]:
+    """What differs from the sampler's own settings and from the usual noise, in A1111's words."""
+    pairs: dict[str, object] = {}
+    settings, noise = recipe.sampling, recipe.noise
+    for key, name in SETTINGS.items():
+        value = getattr(settings, name, None)
+        if value is not None:
+            pairs[key] = value if isinstance(value, bool) else format_number(value)
+    if noise is None:
+        return pairs
+    if noise.source in SOURCES:
+        pairs["RNG"] = SOURCES[noise.source]
+    if noise.eta_seed_delta:
+        pairs["ENSD"] = noise.eta_seed_delta
+    if noise.batch_index:
+        pairs["Batch index"] = noise.batch_index
+    if noise.variation_strength:
+        pairs["Variation seed"] = noise.variation_seed
+        pairs["Variation seed strength"] = format_number(noise.variation_strength)
+    if noise.resize_width:
+        pairs["Seed resize from"] = f"{noise.resize_width}x{noise.resize_height}"
     return pairs
 
 

@@ -8,6 +8,7 @@ import secrets
 from dataclasses import dataclass
 
 from catalog.models import ModelEntry
+from catalog.samplers import SAMPLERS
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import Hires, ModelRef, Recipe, RecipeDraft
 from studio.library.model_list import ModelList
@@ -24,7 +25,7 @@ from studio.resolve.parts import (
     resolve_hires,
     sized_mask,
 )
-from studio.resolve.sampler_choice import choose_sampler
+from studio.resolve.sampler_choice import check_settings, choose_sampler, settle_noise
 from studio.resolve.textual_inversion import resolve_embeddings
 
 
@@ -72,6 +73,9 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
     hires: Hires | None = None
     if draft.hires:
         hires = resolve_hires(draft.hires, finder, entry, sampler.id, (width, height), max_pixels)
+    passes = [(sampler, schedule)]
+    if hires:
+        passes.append((SAMPLERS[hires.sampler or sampler.id], hires.schedule or schedule))
     recipe = Recipe(
         prompt=draft.prompt,
         negative_prompt=draft.negative_prompt,
@@ -95,6 +99,8 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
         controls=controls,
         ip_adapters=ip_adapters,
         hires=hires,
+        sampling=check_settings(draft.sampling, passes),
+        noise=settle_noise(draft.noise, draft.count),
         extras=draft.extras,
     )
     return Resolved(recipe, entry, tuple(finder.notices))

@@ -1,6 +1,8 @@
 """Finds a sampler and a schedule by any name people use; refuses pairs that don't go together."""
 
 import difflib
+import secrets
+from collections.abc import Sequence
 
 from catalog.models import ModelEntry
 from catalog.samplers import (
@@ -10,10 +12,13 @@ from catalog.samplers import (
     Schedule,
     find_sampler,
     find_schedule,
+    grid_of,
     resolve_schedule,
     schedules_for,
 )
 from contract.errors import InvalidRecipe
+from contract.parts import BATCH, NoiseSettings, SamplerSettings
+from contract.validation import LABELS
 
 
 def choose_sampler(name: str | None, schedule: str | None, entry: ModelEntry) -> tuple[Sampler, str]:
@@ -53,6 +58,56 @@ def choose_sampler(name: str | None, schedule: str | None, entry: ModelEntry) ->
             field="schedule",
         )
     return sampler, resolve_schedule(sampler, found.id, zero_snr=entry.zero_snr)
+
+
+def check_settings(settings: SamplerSettings | None, passes: Sequence[tuple[Sampler, str]]) -> SamplerSettings | None:
+    """What the sampler and the schedule are set to; None where nothing is.
+
+    Args:
+        passes: The samplers and the schedules of all passes.
+    Raises:
+        InvalidRecipe: something is set that none of them has a use for; it names it.
+    """
+    if settings is None:
+        return None
+    grids = [grid_of(sampler, schedule) for sampler, schedule in passes]
+    is_spread = any(not grid.is_even_in_time and not grid.tables for grid in grids)
+    useful = {name for sampler, _ in passes for name in sampler.settings} | {"discard_penultimate"}
+    if is_spread:
+        useful |= {"sigma_min", "sigma_max"}
+    if any(grid.takes_rho for grid in grids):
+        useful.add("rho")
+    for name in settings.model_fields_set:
+        if getattr(settings, name) is None or name in useful:
+            continue
+        label, field = LABELS[f"sampling.{name}"], f"sampling.{name}"
+        takers = [sampler.label for sampler in SAMPLERS.values() if name in sampler.settings]
+        if takers:
+            what = passes[0][0].label
+            hint = f"Leave it out, or use {', '.join(takers[:3])}."
+        else:
+            what, hint = SCHEDULES[passes[0][1]].label, "Leave it out, or use Karras."
+        raise InvalidRecipe(f"{label} changes nothing with {what}.", hint, field=field)
+    return None if settings == SamplerSettings() else settings
+
+
+def settle_noise(noise: NoiseSettings | None, count: int) -> NoiseSettings | None:
+    """The noise with a variation's seed drawn; None where it is the usual one.
+
+    Raises:
+        InvalidRecipe: ComfyUI's batch would be too large.
+    """
+    if noise is None or noise == NoiseSettings():
+        return None
+    if noise.batch_index + count - 1 > BATCH[1]:
+        raise InvalidRecipe(
+            f"{count} pictures from place {noise.batch_index} on are more than a batch of {BATCH[1] + 1}.",
+            "Make fewer, or begin at an earlier place.",
+            field="noise.batch_index",
+        )
+    if noise.variation_strength and noise.variation_seed is None:
+        return noise.model_copy(update={"variation_seed": secrets.randbits(32)})
+    return noise
 
 
 def split_old_name(name: str) -> tuple[Sampler | None, Schedule | None]:

@@ -21,6 +21,7 @@ import { init_image_section, strength_field } from "./sections/init_image_sectio
 import { ip_adapter_section } from "./sections/ip_adapter_section.js";
 import { repeat_section } from "./sections/repeat_section.js";
 import { listenForPictures } from "./shell/drop_overlay.js";
+import { sampling_section } from "./sections/sampling_section.js";
 import { explain_switch, more_section, number_fields, sampler_fields, seed_fields } from "./shell/fields.js";
 import { size_field } from "./shell/fields.js";
 import { listenForKeys } from "./shell/keys.js";
@@ -36,6 +37,7 @@ const SECTIONS = {
   number_fields,
   seed_fields,
   more_section,
+  sampling_section,
   explain_switch,
   init_image_section,
   strength_field,

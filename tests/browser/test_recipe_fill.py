@@ -10,7 +10,17 @@ import pytest
 from playwright.sync_api import Page, expect
 from pydantic import BaseModel
 
-from contract.parts import Control, Hires, InitImage, IpAdapter, LoraUse, Mask, Outpaint
+from contract.parts import (
+    Control,
+    Hires,
+    InitImage,
+    IpAdapter,
+    LoraUse,
+    Mask,
+    NoiseSettings,
+    Outpaint,
+    SamplerSettings,
+)
 from contract.recipe import Recipe, RecipeDraft
 from tests.support.browser_site import Site, Visitor
 from tests.support.browser_uploads import painted, picture_bytes
@@ -56,6 +66,25 @@ CONTROL = {
     "end": 0.8,
     "pixel_perfect": False,
 }
+SAMPLING = {
+    "eta": 0.5,
+    "s_churn": 3.0,
+    "s_tmin": 0.1,
+    "s_tmax": 9.5,
+    "s_noise": 1.003,
+    "sigma_min": 0.05,
+    "sigma_max": 13.0,
+    "rho": 5.5,
+    "discard_penultimate": True,
+}
+NOISE = {
+    "source": "nv",
+    "eta_seed_delta": 31337,
+    "variation_seed": 2**60 + 3,
+    "variation_strength": 0.25,
+    "resize_width": 128,
+    "resize_height": 64,
+}
 LORA = {"weight": 0.7, "text_weight": 0.4, "blocks": [0.5] * 12}
 # What the form keeps apart: pictures, models, what is found again by itself, or has a test of its own (`test_sizes.py`).
 APART = {
@@ -85,6 +114,8 @@ def test_every_field_of_a_recipe_has_its_row_here() -> None:
     """A new field fails here until the form has a place for it, or says that it has none."""
     parts: Mapping[str, tuple[type[BaseModel], Mapping[str, Any]]] = {
         "hires": (Hires, HIRES),
+        "sampling": (SamplerSettings, SAMPLING),
+        "noise": (NoiseSettings, NOISE | {"batch_index": 0}),  # which goes with ComfyUI's noise alone
         "init_image": (InitImage, START),
         "mask": (Mask, MASK),
         "controls": (Control, CONTROL),
@@ -145,6 +176,29 @@ def test_words_numbers_and_a_hires_pass_come_out_as_they_went_in(visitor: Visito
     made = sent(visitor).model_dump()
     assert {name: made[name] for name in WORDS} == WORDS
     assert made["hires"] == HIRES
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "names"),
+    [
+        ("euler", "simple", ("s_churn", "s_tmin", "s_tmax", "s_noise")),
+        ("euler_a", "simple", ("eta", "s_noise", "discard_penultimate")),
+    ],
+)
+def test_settings_and_noise_come_out_as_they_went_in(
+    sampler: str, schedule: str, names: tuple[str, ...], visitor: Visitor
+) -> None:
+    sampling = {name: SAMPLING[name] for name in names}
+    noise = {**NOISE, "variation_seed": str(NOISE["variation_seed"])}
+    fill(visitor.page, {**WORDS, "sampler": sampler, "schedule": schedule, "sampling": sampling, "noise": noise})
+    made = sent(visitor)
+    assert made.sampling == SamplerSettings(**sampling)  # type: ignore[arg-type]
+    assert made.noise == NoiseSettings(**NOISE)  # type: ignore[arg-type]
+
+
+def test_comfyuis_place_in_the_batch_comes_out_as_it_went_in(visitor: Visitor) -> None:
+    fill(visitor.page, {**WORDS, "noise": {"source": "comfyui", "batch_index": 3}})
+    assert sent(visitor).noise == NoiseSettings(source="comfyui", batch_index=3)
 
 
 def bring(page: Page, size: tuple[int, int] = (128, 192), shade: str = "") -> str:

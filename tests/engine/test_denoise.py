@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from engine.sampling.denoise import Conditions, ControlResiduals, LatentStep, Span, denoise
+from engine.sampling.noise import OwnNoise
 from engine.sampling.samplers import Sampling, sampling_for
 
 CPU = torch.device("cpu")
@@ -171,7 +172,9 @@ def test_clean_estimate_is_of_the_guided_prediction() -> None:
 def test_stochastic_samplers_draw_from_the_pictures_generator() -> None:
     def run(seed: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return last(lambda _: constant(0.1), lambda _: PLAIN, sampling("euler_a"), NOISE, 1.0, generator).latents
+        return last(
+            lambda _: constant(0.1), lambda _: PLAIN, sampling("euler_a"), NOISE, 1.0, OwnNoise(generator)
+        ).latents
 
     assert torch.equal(run(1), run(1))
     assert not torch.equal(run(1), run(2))
@@ -192,7 +195,7 @@ def test_added_noise_is_unaltered_by_what_else_draws() -> None:
     for sampler, draws in (("euler", 0), ("euler_a", 4), ("dpmpp_2m_sde", 4), ("lcm", 3)):
         plan = sampling_for(sampler, "sgm_uniform", 4, BETAS, CPU)
         ours, alike = (torch.Generator().manual_seed(5) for _ in range(2))
-        last(lambda _: constant(0.1), lambda _: PLAIN, plan, NOISE, 1.0, ours)
+        last(lambda _: constant(0.1), lambda _: PLAIN, plan, NOISE, 1.0, OwnNoise(ours))
         for _ in range(draws):
             torch.randn(NOISE.shape, generator=alike)
         assert torch.equal(ours.get_state(), alike.get_state()), sampler

@@ -247,7 +247,7 @@ def test_parts_that_are_still_to_come_are_refused(engine: Engine, make_recipe: M
     )
 
 
-@pytest.mark.parametrize("change", [{"sampler": "plms"}, {"schedule": "turbo"}, {"clip_skip": 4}])
+@pytest.mark.parametrize("change", [{"sampler": "magic"}, {"schedule": "fast"}, {"clip_skip": 4}])
 def test_unknown_names_fail_with_a_sentence(
     change: dict[str, object], engine: Engine, make_recipe: Make, make_work_item: Make
 ) -> None:

@@ -7,6 +7,7 @@ from diffusers import DDPMScheduler, EulerDiscreteScheduler
 from catalog.samplers import SAMPLERS
 from engine.images.init_latents import InitLatents, first_step, stretch_latents
 from engine.sampling.mask_blend import MaskBlend
+from engine.sampling.noise import OwnNoise
 from engine.sampling.samplers import Sampling, sampling_for
 from tests.engine.test_denoise import BETAS, CPU
 
@@ -74,7 +75,7 @@ def test_gray_of_a_soft_mask_changes_in_the_last_steps_only(gray: float, changes
 def test_masked_content_replaces_latents_under_the_mask_alone(content: str) -> None:
     plan = sampling()
     init_latents = InitLatents(START, HALF, content=content)
-    mask_blend = init_latents.mask_blend(plan, 0.5, NOISE, torch.Generator().manual_seed(3))
+    mask_blend = init_latents.mask_blend(plan, 0.5, NOISE, OwnNoise(torch.Generator().manual_seed(3)))
     assert mask_blend is not None and mask_blend.first_step == 5
     clean = mask_blend.begin() - plan.sigmas[5] * NOISE
     assert torch.allclose(clean[..., :2], START[..., :2], atol=1e-5)

@@ -16,6 +16,7 @@ from catalog.samplers import SAMPLERS, Sampler, resolve_schedule, schedules_for
 from contract.errors import InvalidRecipe, ModelProblem
 from engine.sampling import samplers, solvers
 from engine.sampling.denoise import Conditions, LatentStep, Predict, denoise
+from engine.sampling.noise import OwnNoise
 from engine.sampling.noise_levels import Space
 from engine.sampling.samplers import Sampling, sampling_for
 from engine.sampling.solvers.protocol import Model, Solver, find_solver, missing_solvers
@@ -26,6 +27,12 @@ MEANS = np.array([[-1.0, 0.5, 0.2, -0.4], [0.8, -0.6, 0.1, 0.9], [0.1, 1.2, -0.9
 SPREAD = 0.3
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 STEPS = 20
+GRIDS_THAT_BEGIN_LATER = ("ddim_uniform", "automatic")
+ALIKE = (("exponential", "polyexponential"), ("simple", "turbo"))  # with the usual rho, and at 20 steps
+# Those that end at the first training step, by their definition; LMS extrapolates far on Linear Quadratic.
+LEFTOVER = {"ddim": 0.2, "dpm_fast": 0.2, "dpm_adaptive": 0.2, "lms": 0.02}
+# Goes below the smallest level that a model knows, which the one here takes at its word.
+BELOW_THE_TABLE = {"align_your_steps_32": 0.03}
 Noise = Callable[[], np.ndarray]
 
 
@@ -152,7 +159,7 @@ def steps_of(
     plain = Conditions(torch.zeros(1, 2, 3))
     model = exact_model(sampling, answer)
     generator = torch.Generator().manual_seed(seed)
-    return list(denoise(lambda _: model, lambda _: plain, sampling, as_latents(start), 1.0, generator))
+    return list(denoise(lambda _: model, lambda _: plain, sampling, as_latents(start), 1.0, OwnNoise(generator)))
 
 
 def run(sampling: Sampling, start: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -229,7 +236,8 @@ def test_every_prediction_type_gives_the_same_latents(sampler: str, zero_snr: bo
     }
     first, *others = made.values()
     assert np.isfinite(first).all() and 0.2 < first.std() < 2
-    assert all(rms(first, other) < 1e-4 for other in others), sampler
+    limit = 1e-4 if not row.typical_evaluations else 0.02  # a step that is nearly thrown away is, or is not
+    assert all(rms(first, other) < limit for other in others), sampler
 
 
 @pytest.mark.parametrize(("sampler", "order"), [("euler", 1), ("heun", 2), ("dpmpp_2m", 2)])
@@ -270,11 +278,12 @@ def test_clean_estimate_of_a_known_answer_is_that_answer(sampler: str, zero_snr:
         resolved = resolve_schedule(SAMPLERS[sampler], schedule, zero_snr=zero_snr)
         sampling = set_up(sampler, resolved, 7, prediction_type=predicts, rescale_betas_zero_snr=zero_snr)
         made = steps_of(sampling, np.random.default_rng(2).standard_normal((64, 4)), answer=answer)
-        assert [step.index for step in made] == [1, 2, 3, 4, 5, 6, 7]
+        indices = [step.index for step in made]
+        assert indices == [1, 2, 3, 4, 5, 6, 7] or (sampler == "dpm_adaptive" and indices[-1] == 7)
         for step in made:
-            assert np.abs(as_points(step.denoised) - answer).max() < 3e-3, (schedule, step.index)
-        leftover = 0.2 if sampler == "ddim" else 3e-3  # DDIM ends at the first training step, by its definition
-        assert np.abs(as_points(made[-1].latents) - answer).max() < leftover, schedule
+            error = np.abs(as_points(step.denoised) - answer).max()
+            assert error < BELOW_THE_TABLE.get(schedule, 3e-3), (schedule, step.index)
+        assert np.abs(as_points(made[-1].latents) - answer).max() < LEFTOVER.get(sampler, 3e-3), schedule
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -290,7 +299,7 @@ def test_every_offered_pair_is_finite_at_any_number_of_steps(sampler: str) -> No
                 assert (times.diff() <= 0).all()
                 for level in sampling.levels.values():
                     assert level.denoised(torch.ones(1), torch.ones(1)).isfinite() and level.scale >= 1
-                if sampler != "ddim":
+                if sampler != "ddim" and schedule not in GRIDS_THAT_BEGIN_LATER:
                     assert times[0] >= 890
                 assert sampling.sigmas[-1] == 0
                 assert (sampling.sigmas.diff() < 0).all()
@@ -308,9 +317,13 @@ def test_evaluations_are_as_many_as_the_row_says(sampler: str, steps: int) -> No
     sampling = set_up(sampler, resolve_schedule(SAMPLERS[sampler], "automatic"), steps)
     plain = Conditions(torch.zeros(1, 2, 3))
     noise = as_latents(np.zeros((64, 4)))
-    solution = denoise(lambda _: predict, lambda _: plain, sampling, noise, 1.0, torch.Generator())
-    assert len(list(solution)) == steps
-    assert len(asked) == SAMPLERS[sampler].evaluations(steps)
+    solution = denoise(lambda _: predict, lambda _: plain, sampling, noise, 1.0, OwnNoise(torch.Generator()))
+    made = list(solution)
+    if SAMPLERS[sampler].typical_evaluations:  # it decides for itself
+        assert made[-1].index == steps and len(asked) in range(1, 100)
+    else:
+        assert len(made) == steps
+        assert len(asked) == SAMPLERS[sampler].evaluations(steps)
 
 
 @pytest.mark.parametrize("zero_snr", [False, True])
@@ -321,7 +334,8 @@ def test_schedules_of_a_sampler_are_distinct(zero_snr: bool) -> None:
         for schedule in offered:
             sampling = set_up(sampler.id, schedule, rescale_betas_zero_snr=zero_snr, prediction_type="v_prediction")
             grids.add((*sampling.timesteps.tolist(), *sampling.sigmas.tolist()))
-        assert len(grids) == len(offered), sampler.id
+        alike = sum(set(pair) <= set(offered) for pair in ALIKE)
+        assert len(grids) == len(offered) - alike, sampler.id
 
 
 def test_one_step_begins_at_the_noisiest_level() -> None:
@@ -402,7 +416,7 @@ def test_a_sampler_is_added_by_one_file_and_one_row(
         from itertools import pairwise
 
 
-        def sample_dpm_2(model, x, sigmas, generator):
+        def sample_dpm_2(model, x, sigmas, noise):
             for sigma, sigma_next in pairwise(sigmas):
                 d = (x - model(x, sigma)) / sigma
                 if sigma_next == 0:
@@ -451,10 +465,10 @@ def test_a_row_whose_solver_does_not_exist_is_found(named: str) -> None:
 
 
 def test_unknown_names_are_refused_by_name() -> None:
-    with pytest.raises(InvalidRecipe, match="“plms”"):
-        set_up("plms", "uniform")
-    with pytest.raises(InvalidRecipe, match="“turbo”"):
-        set_up("euler", "turbo")
+    with pytest.raises(InvalidRecipe, match="“magic”"):
+        set_up("magic", "uniform")
+    with pytest.raises(InvalidRecipe, match="“fast”"):
+        set_up("euler", "fast")
     with pytest.raises(InvalidRecipe, match="“automatic”"):
         set_up("euler", "automatic")
     with pytest.raises(InvalidRecipe, match="“leading”"):

@@ -27,9 +27,10 @@ from engine.images.preprocessors import Preprocessors
 from engine.job_models import acquire
 from engine.models.manager import ModelManager
 from engine.pipeline import PassInputs, first_noise, plan_image, run_pass, sampling_of
+from engine.sampling.noise import OwnNoise
 from tests.engine.conftest import CPU
 from tests.parity.test_start_pictures import box_mask, no_enlarging, png, set_scheduler, smooth_picture
-from tests.parity.test_stock_pipelines import STEPS, TOLERANCE
+from tests.parity.test_stock_pipelines import CLASSES, STEPS, TOLERANCE
 
 SIDE = 64
 pytestmark = [
@@ -263,7 +264,7 @@ def stock_latents(mode: Mode, recipe: Recipe, pipe: Any, output_type: str = "lat
     if mode.start:
         more |= {"image": START, "strength": 0.7}
     else:
-        more |= {"latents": first_noise(recipe, generator), "width": SIDE, "height": SIDE}
+        more |= {"latents": first_noise(recipe, OwnNoise(generator)), "width": SIDE, "height": SIDE}
     if mode.mask:
         more |= {"mask_image": MASK.convert("L"), "width": SIDE, "height": SIDE}
     return pipe(
@@ -283,7 +284,7 @@ def offered() -> list[tuple[str, str]]:
     SDXL's adapter pipeline counts evaluations as steps, so that with Heun its adapter ends half way.
     """
     whole = ("one", "several in spans", "img2img", "inpaint", "SDXL", "union", "adapter", "picture as prompt")
-    pairs = [(name, sampler) for name in MODES for sampler in (SAMPLERS if name in whole else ("euler_a", "heun"))]
+    pairs = [(name, sampler) for name in MODES for sampler in (CLASSES if name in whole else ("euler_a", "heun"))]
     return [pair for pair in pairs if pair != ("adapter SDXL", "heun")]
 
 

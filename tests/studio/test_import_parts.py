@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from studio.library.model_list import ModelList
-from studio.metadata.import_parts import hires_fields, number, sampler_fields, size_fields
+from studio.metadata.import_parts import hires_fields, noise_fields, number, sampler_fields, sampler_notice, size_fields
 from studio.metadata.infotext import parse_infotext, parse_pairs
 
 
@@ -84,7 +84,7 @@ def test_a_hires_sampler_that_nobody_knows_is_said() -> None:
         ({"Sampler": "DPM++ 2M SDE Karras"}, {"sampler": "dpmpp_2m_sde", "schedule": "karras"}, ""),
         ({"Sampler": "euler_a karras"}, {"sampler": "euler_a", "schedule": "karras"}, ""),
         (
-            {"Sampler": "Euler", "Schedule type": "KL Optimal"},
+            {"Sampler": "Euler", "Schedule type": "Phi"},
             {"sampler": "euler", "schedule": "automatic"},
             "not known",
         ),
@@ -93,13 +93,50 @@ def test_a_hires_sampler_that_nobody_knows_is_said() -> None:
             {"sampler": "ddim", "schedule": "automatic"},
             "does not go with DDIM",
         ),
-        ({"Sampler": "Restart"}, {}, "not known"),
+        ({"Sampler": "Euler", "Schedule type": "KL Optimal"}, {"sampler": "euler", "schedule": "kl_optimal"}, ""),
+        ({"Sampler": "DPM++ 3M SDE Exponential"}, {"sampler": "dpmpp_3m_sde", "schedule": "exponential"}, ""),
+        ({"Sampler": "Euler Dy"}, {}, "not known"),
         ({"Schedule type": "Karras"}, {}, ""),
     ],
 )
 def test_samplers_by_the_names_of_others(pairs: dict[str, str], fields: dict[str, str], words: str) -> None:
     notices: list[str] = []
     assert sampler_fields(pairs, notices) == fields and words in " ".join(notices)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "noise"),
+    [
+        ({"Version": "v1.10.1"}, {"source": "nv"}),
+        ({"Version": "f2.0.1v1.10.1"}, {"source": "nv"}),
+        ({"Version": "v1.10.1", "RNG": "CPU"}, {"source": "cpu"}),
+        ({"RNG": "NV", "ENSD": "31337"}, {"source": "nv", "eta_seed_delta": 31337}),
+        ({"RNG": "GPU"}, {"source": "nv"}),
+        ({"ENSD": "31337"}, {"source": "nv", "eta_seed_delta": 31337}),
+        ({"Version": "Darkroom 0.1"}, None),
+        ({"Version": "v2.0"}, None),
+        ({}, None),
+        (
+            {"Variation seed": "7", "Variation seed strength": "0.25"},
+            {"variation_seed": 7, "variation_strength": 0.25},
+        ),
+        ({"Variation seed": "7", "Seed resize from": "0x0"}, None),
+        ({"Seed resize from": "512x768"}, {"resize_width": 512, "resize_height": 768}),
+    ],
+)
+def test_noise_by_the_words_of_others(pairs: dict[str, str], noise: dict[str, object] | None) -> None:
+    assert noise_fields(pairs).get("noise") == noise
+
+
+def test_settings_by_the_words_of_others() -> None:
+    pairs = {"Eta DDIM": "0.3", "Sigma churn": "2", "Sigma tmax": "inf", "Discard penultimate sigma": "True"}
+    assert noise_fields(pairs)["sampling"] == {"eta": 0.3, "s_churn": 2.0, "discard_penultimate": True}
+
+
+def test_a_sampler_that_differs_is_said_to_unless_it_was_ours() -> None:
+    assert "one step less" in sampler_notice({"Sampler": "DDIM"})
+    assert sampler_notice({"Sampler": "DDIM", "Version": "Darkroom 0.1"}) == ""
+    assert sampler_notice({"Sampler": "Euler a"}) == sampler_notice({"Sampler": "none such"}) == ""
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ def test_an_infotext_fills_the_form(models: ModelList) -> None:
         "schedule": "karras",
         "clip_skip": 2,
         "model": "starter",
+        "noise": {"source": "nv"},
     }
     assert result.notices == ("VAE “x.safetensors” is not here; the model's own is used.",)
     assert result.unknown == ("x.safetensors",)

@@ -23,6 +23,7 @@ from contract.parts import (
     Mask,
     Outpaint,
     Refiner,
+    SamplerSettings,
 )
 from contract.recipe import ModelKind, ModelRef, Recipe, RecipeDraft
 from studio.library.model_list import ModelList
@@ -97,6 +98,25 @@ WHOLE: dict[str, Any] = {
         "depth": PICTURE,
         "outpaint": {"left": 8, "right": 16, "up": 24, "down": 32, "overlap": 10, "content": "noise"},
     },
+    "sampling": {
+        "eta": 0.5,
+        "s_churn": 3.0,
+        "s_tmin": 0.1,
+        "s_tmax": 9.5,
+        "s_noise": 1.003,
+        "sigma_min": 0.05,
+        "sigma_max": 13.0,
+        "rho": 5.5,
+        "discard_penultimate": False,
+    },
+    "noise": {
+        "source": "nv",
+        "eta_seed_delta": 31337,
+        "variation_seed": 2**64 - 1,
+        "variation_strength": 0.123456789,
+        "resize_width": 512,
+        "resize_height": 640,
+    },
     "mask": {
         "image": PICTURE,
         "blur": 9,
@@ -132,6 +152,7 @@ BY_WORDS = {"embeddings", "schema_", "count"}  # found again by the prompts; alw
 OURS_ALONE = {"extras", "refiner"}
 KINDS_OF_PARTS: dict[str, type[BaseModel]] = {
     "hires": Hires,
+    "sampling": SamplerSettings,
     "loras": LoraUse,
     "hypernetworks": HypernetworkUse,
     "guidance_methods": GuidanceMethod,
@@ -216,6 +237,12 @@ def test_each_field_of_a_hires_pass_comes_back_alone(models: ModelList, name: st
         "upscaler": draft["hires"]["upscaler"]
     }  # type: ignore[index]
     assert draft["hires"] == wanted
+
+
+@pytest.mark.parametrize(("source", "index"), [("cpu", 0), ("comfyui", 3)])
+def test_a_source_of_noise_comes_back(models: ModelList, source: str, index: int) -> None:
+    noise = {"source": source, **({"batch_index": index} if index else {})}
+    assert (through_parameters(models, recipe(noise=noise)).draft or {})["noise"] == noise
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_NAME))

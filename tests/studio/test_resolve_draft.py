@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from catalog.samplers import SAMPLERS, SCHEDULES
 from contract.errors import InvalidRecipe, ModelProblem
+from contract.parts import NoiseSettings, SamplerSettings
 from contract.recipe import ModelRef, RecipeDraft
 from studio.library.model_list import ModelList
 from studio.resolve.draft import Resolved, resolve
 from studio.resolve.model_finder import Finder
+from studio.resolve.sampler_choice import check_settings, settle_noise
 from studio.resolve.vocabulary import unknown_words
 from tests.studio.conftest import draft
 from tests.support.model_folders import make_model
@@ -78,7 +80,7 @@ def test_samplers_are_found_by_every_name_in_use(
             {"sampler": "Eular a"},
             "invalid_sampler",
             "Sampler is “Eular a”, which is not known.",
-            "Near: Euler a, Euler.",
+            "Near: Euler a, Euler, Euler a CFG++.",
         ),
         ({"schedule": "Karas"}, "invalid_schedule", "Schedule is “Karas”, which is not known.", "Near: Karras."),
         ({"model": "startr"}, "invalid_model", "Model “startr” is not here.", "Near: Starter."),
@@ -86,7 +88,7 @@ def test_samplers_are_found_by_every_name_in_use(
             {"model": "sub/zero", "schedule": "karras"},
             "invalid_schedule",
             "Zero does not go with Karras.",
-            "Use Automatic, Uniform, SGM Uniform or Simple.",
+            "Use Automatic, Uniform, SGM Uniform, Simple, Turbo or Beta (ComfyUI).",
         ),
         (
             {"width": 2048, "height": 1024, "max_pixels": 1024 * 1024},
@@ -154,3 +156,42 @@ def test_unknown_words_are_named_with_what_is_near(models: ModelList) -> None:
     assert unknown_words("anything", models.get("sub/zero")) == ()
     assert len(unknown_words("wörd " * 40_000, entry)) == 1
     assert unknown_words("red Ghibli-Ink, easyneg", entry, ("ghibli-ink", "easyneg")) == ()
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "settings", "message"),
+    [
+        ("euler", "karras", {"eta": 0.5}, "Eta changes nothing with Euler."),
+        ("euler_a", "karras", {"s_churn": 2.0}, "Sigma churn changes nothing with Euler a."),
+        ("euler", "simple", {"sigma_min": 0.1}, "Smallest sigma changes nothing with Simple."),
+        ("euler", "align_your_steps", {"sigma_max": 9.0}, "Largest sigma changes nothing with Align Your Steps."),
+        ("euler", "exponential", {"rho": 5.0}, "Rho changes nothing with Exponential."),
+    ],
+)
+def test_settings_that_change_nothing_are_refused_by_name(
+    sampler: str, schedule: str, settings: dict[str, float], message: str
+) -> None:
+    made = SamplerSettings.model_validate(settings)
+    with pytest.raises(InvalidRecipe, match=message) as found:
+        check_settings(made, [(SAMPLERS[sampler], schedule)])
+    assert found.value.field == f"sampling.{next(iter(settings))}" and "Leave it out" in found.value.hint
+
+
+def test_settings_count_for_every_pass_and_none_are_no_settings() -> None:
+    eta = SamplerSettings(eta=0.5)
+    passes = [(SAMPLERS["euler"], "simple"), (SAMPLERS["euler_a"], "simple")]
+    assert check_settings(eta, passes) is eta
+    assert check_settings(SamplerSettings(), passes) is None and check_settings(None, passes) is None
+    every = SamplerSettings(rho=5.0, sigma_min=0.1, sigma_max=9.0, s_churn=1.0, discard_penultimate=True)
+    assert check_settings(every, [(SAMPLERS["euler"], "karras")]) is every
+
+
+def test_noise_is_settled_when_it_is_asked_for() -> None:
+    assert settle_noise(NoiseSettings(), 4) is None and settle_noise(None, 4) is None
+    drawn = settle_noise(NoiseSettings(variation_strength=0.2), 1)
+    assert drawn is not None and drawn.variation_seed is not None
+    last = NoiseSettings(source="comfyui", batch_index=60)
+    assert settle_noise(last, 4) is last
+    with pytest.raises(InvalidRecipe, match="5 pictures from place 60 on are more than a batch of 64.") as found:
+        settle_noise(last, 5)
+    assert found.value.field == "noise.batch_index"

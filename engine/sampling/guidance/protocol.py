@@ -114,7 +114,8 @@ def classifier_free(evaluation: Evaluation) -> Prediction:
     if evaluation.guidance <= 1.0:
         conditions = conditions.prompts()
     each = evaluation.predict(evaluation.x, evaluation.level, conditions)
-    return Prediction(evaluation, conditions, each, conditions.apply_cfg(each, evaluation.guidance))
+    scale = evaluation.guidance * evaluation.sampling.sampler.guidance_factor
+    return Prediction(evaluation, conditions, each, conditions.apply_cfg(each, scale))
 
 
 def make_guide(used: Sequence[GuidanceMethod], sampling: "Sampling", unet: nn.Module | None) -> Guide:

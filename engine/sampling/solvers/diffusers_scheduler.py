@@ -1,34 +1,35 @@
 """Any scheduler of diffusers as a solver: configured for a model that predicts x0, it steps from the denoised estimate.
 
 Its options stand in the sampler's row, its timesteps and sigmas are those of the run. The row says whether it works
-in latents at unit variance, as most do.
+in latents at unit variance, as most do. One that draws noise has to take ours as `variance_noise`.
 """
 
 from itertools import pairwise
 from typing import Any
 
 import diffusers
-import torch
 from torch import Tensor
 
 from engine.checkpoints.foreign_config import blame_config
 from engine.sampling.samplers import Sampling
-from engine.sampling.solvers.protocol import Model, Solution
+from engine.sampling.solvers.protocol import Model, Solution, StepNoise
 
 
 def sample_with_scheduler(
     model: Model,
     x: Tensor,
     sigmas: Tensor,
-    generator: torch.Generator | None,
+    noise: StepNoise,
     *,
     scheduler: str,
+    eta: float = 0.0,
     **options: Any,
 ) -> Solution:
     """Step by a scheduler.
 
     Args:
         scheduler: The name of its class in diffusers.
+        eta: Of DDIM (Song et al. 2020, arXiv 2010.02502, eq. 16).
         options: Of that class.
     """
     sampling = model.sampling
@@ -36,9 +37,11 @@ def sample_with_scheduler(
     first_step = sampling.steps + 1 - len(sigmas)
     if hasattr(stepper, "set_begin_index"):
         stepper.set_begin_index(first_step)
-    more = {"generator": generator} if sampling.sampler.is_stochastic else {}
+    more: dict[str, Any] = {"eta": eta} if eta else {}
     for step, (sigma, sigma_next) in enumerate(pairwise(sigmas), first_step):
         denoised = model(x, sigma)
+        if sampling.sampler.is_stochastic or eta:
+            more["variance_noise"] = noise(x, sigma, sigma_next)
         x = stepper.step(denoised, stepper.timesteps[step], x, return_dict=False, **more)[0]
         x = yield x, sigma_next
 

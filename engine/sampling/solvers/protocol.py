@@ -1,6 +1,6 @@
 """What a solver is, and which one a sampler's row names: a generator over `denoised = model(x, sigma)`.
 
-    def sample_name(model, x, sigmas, generator):
+    def sample_name(model, x, sigmas, noise):
         for sigma, sigma_next in pairwise(sigmas):
             denoised = model(x, sigma)
             x = yield ..., sigma_next
@@ -13,12 +13,13 @@ import importlib
 from collections.abc import Generator, Iterable
 from typing import Any, Protocol, cast
 
-import torch
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from catalog.samplers import SAMPLERS, Sampler
+from engine.sampling.noise import StepNoise
 from engine.sampling.samplers import Sampling
+
+__all__ = ["Model", "Solution", "Solver", "StepNoise", "find_solver", "missing_solvers"]
 
 Solution = Generator[tuple[Tensor, Tensor], Tensor, None]
 
@@ -36,34 +37,24 @@ class Model(Protocol):
         """The denoised estimate of latents at a noise level; same shape, float32."""
         ...
 
+    def uncond(self) -> Tensor:
+        """The denoised estimate that the last evaluation gave without the prompt; without guidance its only one."""
+        ...
+
 
 class Solver(Protocol):
     """A function of `engine/sampling/solvers/`."""
 
-    def __call__(
-        self, model: Model, x: Tensor, sigmas: Tensor, generator: torch.Generator | None, **options: Any
-    ) -> Solution:
+    def __call__(self, model: Model, x: Tensor, sigmas: Tensor, noise: StepNoise, **options: Any) -> Solution:
         """Solve from the first sigma to the last.
 
         Args:
             x: Latents at the first sigma, (1, C, h, w), float32.
             sigmas: Falling; the last is 0. Scalars on the CPU, of which no device has to wait.
-            generator: Seeded for this image; stochastic solvers draw their noise from it.
-            options: Those of the sampler's row.
+            noise: Of this image; stochastic solvers take theirs from it.
+            options: Those of the sampler's row, and those of a recipe's settings that the row names.
         """
         ...
-
-
-def noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Unit noise of the shape of x, on its device: the bits of diffusers' `randn_tensor`.
-
-    Drawn on the CPU by the image's generator. A card gets it from page-locked memory: neither waits for the other.
-    """
-    if generator is None or x.device.type != "cuda":
-        noise: Tensor = randn_tensor(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        return noise
-    drawn = torch.randn(x.shape, generator=generator, dtype=x.dtype, pin_memory=True)
-    return drawn.to(x.device, non_blocking=True)
 
 
 def find_solver(sampler: Sampler) -> Solver:

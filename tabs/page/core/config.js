@@ -9,7 +9,7 @@ export function configure(given) {
 }
 
 /** A sampler's row by id. */
-function samplerOf(id) {
+export function samplerOf(id) {
   return config.samplers.find((sampler) => sampler.id === id);
 }
 

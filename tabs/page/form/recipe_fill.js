@@ -32,6 +32,8 @@ const KNOWN = new Set([
   "guidance_methods",
   "vae",
   "hires",
+  "sampling",
+  "noise",
   "embeddings",
   "refiner",
   "extras",

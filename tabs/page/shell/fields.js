@@ -1,6 +1,6 @@
 // The smaller fields of the recipe: sliders, lists, seed and pictures, size, More, Explain.
 
-import { config, samplerLabel, schedulesFor } from "../core/config.js";
+import { config, samplerLabel, samplerOf, schedulesFor } from "../core/config.js";
 import { formTab, route } from "../core/route.js";
 import { keep, recall } from "../core/store.js";
 import { pixels } from "../core/words.js";
@@ -29,6 +29,8 @@ export function number_fields(element) {
 
 /** Sampler and schedule; only pairs that make sense are offered. */
 export function sampler_fields(element) {
+  const difference = h("p.hint", {});
+  form.watch(({ sampler }) => setText(difference, samplerOf(sampler)?.difference ?? ""));
   element.replaceChildren(
     h(
       "div.pair",
@@ -36,6 +38,7 @@ export function sampler_fields(element) {
       list("sampler", () => config.samplers.map(({ id }) => [id, samplerLabel(id)])),
       list("schedule", (now) => schedulesFor(now.sampler, now.model).map((id) => [id, config.schedules[id]])),
     ),
+    difference,
   );
 }
 

@@ -1,0 +1,104 @@
+// What a sampler, its schedule and the noise are set to, where it is not their own default; rarely touched.
+
+import { config, samplerOf } from "../core/config.js";
+import { list, showProblem, slider, textInput } from "../form/bound.js";
+import { form, number, partOf, typed } from "../form/form.js";
+import { joinRecipe } from "../form/recipe_parts.js";
+import { ranged } from "../form/rules.js";
+import { section } from "../form/section.js";
+import { field, h } from "../ui/dom.js";
+
+const SOURCES = [
+  ["darkroom", "Darkroom"],
+  ["nv", "A1111, NVIDIA card"],
+  ["cpu", "A1111, CPU"],
+  ["comfyui", "ComfyUI"],
+];
+const DISCARD = "sampling.discard_penultimate";
+const OF_SAMPLER = ["eta", "s_churn", "s_tmin", "s_tmax", "s_noise"];
+const OF_SCHEDULE = ["sigma_min", "sigma_max", "rho"];
+const VARIATION = "noise.variation_strength";
+
+const paths = (part) => Object.keys(config.defaults).filter((path) => path.startsWith(`${part}.`));
+const isSet = (now, path) => now[path] !== undefined && now[path] !== typed(config.defaults[path]);
+
+/** Numbers, the noise's source and its variation. */
+export function sampling_section(element) {
+  const fields = [...paths("sampling"), ...paths("noise")];
+  element.replaceChildren(
+    section({
+      name: "sampling",
+      title: "Sampling and noise",
+      fields,
+      summary: (now) =>
+        fields
+          .filter((path) => isSet(now, path))
+          .map((path) => `${config.labels[path]} ${now[path]}`)
+          .join(", "),
+      body,
+    }),
+  );
+  joinRecipe("sampling_section", { write, read, rules: rules() });
+}
+
+function body() {
+  const ofSampler = OF_SAMPLER.map((name) => ({ name, box: entry(`sampling.${name}`) }));
+  form.watch(({ sampler }) => {
+    for (const { name, box } of ofSampler) box.hidden = !samplerOf(sampler)?.settings.includes(name);
+  });
+  return [
+    list("noise.source", () => SOURCES),
+    h("div.pair", {}, entry("noise.variation_seed"), slider(VARIATION, 0.01)),
+    h("div.pair", {}, entry("noise.resize_width"), entry("noise.resize_height")),
+    h("div.pair", {}, entry("noise.eta_seed_delta"), entry("noise.batch_index")),
+    ...ofSampler.map(({ box }) => box),
+    ...OF_SCHEDULE.map((name) => entry(`sampling.${name}`)),
+    list(DISCARD, () => [
+      ["", "As the sampler does"],
+      ["true", "Yes"],
+      ["false", "No"],
+    ]),
+  ];
+}
+
+// A number or nothing.
+function entry(path) {
+  const input = textInput(path, { inputmode: "decimal", placeholder: "Its own" });
+  const { box, problem } = field(path, config.labels[path], input, { note: config.explain[path], labelFor: input.id });
+  showProblem(path, input, problem);
+  return box;
+}
+
+function write(draft, now) {
+  const offered = samplerOf(now.sampler)?.settings ?? [];
+  const sampling = Object.fromEntries(
+    Object.entries(partOf("sampling", now)).filter(([name]) => !OF_SAMPLER.includes(name) || offered.includes(name)),
+  );
+  if (now[DISCARD]) sampling.discard_penultimate = now[DISCARD] === "true";
+  if (Object.keys(sampling).length) draft.sampling = sampling;
+  const noise = Object.fromEntries(
+    Object.entries(partOf("noise", now)).filter(([name]) => isSet(now, `noise.${name}`)),
+  );
+  if (!noise.variation_strength) delete noise.variation_seed;
+  if (Object.keys(noise).length) draft.noise = noise;
+}
+
+function read(recipe, patch) {
+  for (const part of ["sampling", "noise"])
+    for (const path of paths(part)) {
+      const value = recipe[part]?.[path.slice(part.length + 1)] ?? config.defaults[path];
+      patch[path] = typeof value === "boolean" ? String(value) : typed(value);
+    }
+}
+
+function rules() {
+  const judged = [...paths("sampling"), ...paths("noise")].filter((path) => path in config.limits);
+  /** @type {Object<string, (values: any) => import("../form/rules.js").Problem|null>} */
+  const found = {};
+  for (const path of judged)
+    found[path] = (now) => {
+      const isEmpty = String(now[path] ?? "").trim() === "" && config.defaults[path] === null;
+      return isEmpty || (path === VARIATION && number(now[path]) === 0) ? null : ranged(path, now[path]);
+    };
+  return found;
+}
