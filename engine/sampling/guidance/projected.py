@@ -38,4 +38,4 @@ class AdaptiveProjectedGuidance:
         unit = cond.double() / cond.double().norm()
         parallel = ((direction.double() * unit).sum() * unit).to(direction.dtype)
         update = (direction - parallel) + self.eta * parallel
-        return prediction.with_denoised(cond + (evaluation.guidance - 1) * update)
+        return prediction.with_denoised(cond + (evaluation.scale - 1) * update)

@@ -50,6 +50,11 @@ class Evaluation:
     predict: Callable[[Tensor, NoiseLevel, "Conditions"], Tensor]
 
     @property
+    def scale(self) -> float:
+        """That of classifier-free guidance as it is computed with: samplers of CFG++ count it from 0 to 1."""
+        return self.guidance * self.sampling.sampler.guidance_factor
+
+    @property
     def steps(self) -> int:
         """Of the whole run."""
         return self.sampling.steps
@@ -114,8 +119,7 @@ def classifier_free(evaluation: Evaluation) -> Prediction:
     if evaluation.guidance <= 1.0:
         conditions = conditions.prompts()
     each = evaluation.predict(evaluation.x, evaluation.level, conditions)
-    scale = evaluation.guidance * evaluation.sampling.sampler.guidance_factor
-    return Prediction(evaluation, conditions, each, conditions.apply_cfg(each, scale))
+    return Prediction(evaluation, conditions, each, conditions.apply_cfg(each, evaluation.scale))
 
 
 def make_guide(used: Sequence[GuidanceMethod], sampling: "Sampling", unet: nn.Module | None) -> Guide:

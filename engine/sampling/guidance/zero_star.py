@@ -27,4 +27,4 @@ class ZeroStar:
         cond, uncond = prediction.cond, prediction.uncond
         s_star = (cond * uncond).sum() / (uncond**2).sum()
         scaled = s_star * uncond
-        return replace(prediction, guided=scaled + evaluation.guidance * (cond - scaled))
+        return replace(prediction, guided=scaled + evaluation.scale * (cond - scaled))
