@@ -43,6 +43,7 @@ from contract.values import (
     STEPS,
     ClipSkip,
     Count,
+    Emphasis,
     Fraction,
     Frozen,
     Guidance,
@@ -98,6 +99,7 @@ class _Asked(Frozen):
     clip_skip: 1 reads the layer of the text encoders that the family was trained on (SD 1.x: the last; SD 2.x and
     SDXL: the one before the last), each more one further back: diffusers' clip_skip is one less, None for 1. Other
     programs count from the last layer in all families (`catalog.families.clip_skip_read`).
+    emphasis: what brackets and weights in the prompts do (`contract.prompt.Prompt`).
     embeddings: those that the prompts name by bare name; resolving a draft looks for them again.
     """
 
@@ -105,6 +107,7 @@ class _Asked(Frozen):
     prompt: Prompt
     negative_prompt: Prompt = ""
     clip_skip: ClipSkip = 1
+    emphasis: Emphasis = "original"
     count: Count = 1
     init_image: InitImage | None = None
     mask: Mask | None = None

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from catalog.families import clip_skip_written
 from contract.recipe import Recipe
 from contract.tasks import Upscale
+from contract.values import EMPHASES
 from studio import VERSION
 from studio.metadata.infotext_parts import (
     format_number,
@@ -66,6 +67,8 @@ def write(recipe: Recipe) -> str:
         pairs["VAE"] = recipe.vae.name
     if recipe.clip_skip > 1:
         pairs["Clip skip"] = clip_skip_written(recipe.clip_skip, recipe.model.family)
+    if recipe.emphasis != "original":
+        pairs["Emphasis"] = EMPHASES[recipe.emphasis]
     pairs |= part_pairs(recipe)
     # By these hashes other programs and sites recognize LoRAs and embeddings.
     for key, refs, length in (

@@ -30,6 +30,7 @@ EVERYWHERE = (
     "steps",
     "guidance",
     "clip_skip",
+    "emphasis",
     "width",
     "height",
     "seed",

@@ -21,6 +21,7 @@ export async function draft(tab = formTab(), instead = {}) {
     steps: number(now.steps),
     guidance: number(now.guidance),
     clip_skip: number(now.clip_skip),
+    emphasis: now.emphasis,
     width,
     height,
     count: now.count,

@@ -21,6 +21,7 @@ import { keep, observable, recall } from "../core/store.js";
  * @property {number} count
  * @property {string} [loops] rounds of loopback, as typed
  * @property {string} clip_skip
+ * @property {string} emphasis
  * @property {any} controls list of units as in controlnet/control_units.js; "ip_adapters", "loras" and "hypernetworks"
  *   likewise
  * @property {string} vae name; empty is the model's own
@@ -107,6 +108,7 @@ export function startValues(model) {
     seed: "",
     count: 1,
     clip_skip: "1",
+    emphasis: "original",
     ...partValues(),
   };
 }

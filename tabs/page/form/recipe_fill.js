@@ -11,7 +11,7 @@ import { allParts } from "./recipe_parts.js";
 import { followKey, usualSize } from "./size.js";
 import { followedSize } from "./size_rule.js";
 
-const PLAIN = ["prompt", "negative_prompt", "sampler", "schedule"];
+const PLAIN = ["prompt", "negative_prompt", "sampler", "schedule", "emphasis"];
 const NUMBERS = ["steps", "guidance", "clip_skip", "width", "height"];
 
 // What a recipe may hold and the form has a place for, or finds again by itself (embeddings, by the prompts' words);
