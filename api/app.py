@@ -19,7 +19,7 @@ from api.head_requests import HeadRequests
 from api.image_bodies import ImageBodies
 from api.page_files import PageFiles
 from api.page_head import PageHead
-from api.routes import images, jobs, library, model_tasks, models, preprocessors, residency, system, uploads
+from api.routes import images, jobs, library, model_tasks, models, preprocessors, prompts, residency, system, uploads
 from api.routes.models import ModelPages
 from api.security.auth import PasswordAuth, Throttle
 from api.security.identity import CookieStyle, Owners, Sessions
@@ -35,7 +35,7 @@ from studio.studio import Studio
 
 SECRET_FILE = "cookies.key"
 PREFIX = "/api/v1"
-_PARTS = (model_tasks, residency, jobs, images, uploads, library, models, preprocessors, system)
+_PARTS = (model_tasks, residency, jobs, images, uploads, library, models, preprocessors, prompts, system)
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "Refused, with words."},
     "5XX": {"model": ErrorBody, "description": "Failed, with words."},

@@ -65,6 +65,7 @@ GET    /api/v1/openapi.json                 200 200 200
 HEAD   /api/v1/openapi.json                 200 200 200
 GET    /api/v1/preprocessors                200 200 200
 GET    /api/v1/queue                        200 200 200
+GET    /api/v1/prompts/tags                200 200 200
 POST   /api/v1/recipes/read                 422 422 422
 GET    /api/v1/repositories/{owner}/{name}  503 503 503
 GET    /api/v1/samplers                     200 200 200

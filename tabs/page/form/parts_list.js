@@ -32,6 +32,15 @@ const modelsOf =
     return answers.flatMap((answer) => answer.models);
   };
 
+const CATEGORIES = ["", "artist", "", "series", "character", "meta"]; // as boorus number them
+
+// A tag as it is written in prompts, "long hair", and what it is found by.
+function preparedTag([name, category, count, others]) {
+  const words = name.replaceAll("_", " ");
+  const names = [words, ...others.map((other) => other.replaceAll("_", " "))].map((one) => one.toLowerCase());
+  return { name: words, hint: CATEGORIES[category] ?? "", count, names };
+}
+
 export const controlModels = offered(modelsOf("controlnet", "t2i_adapter"));
 export const loraModels = offered(modelsOf("lora"));
 export const hypernetworks = offered(modelsOf("hypernetwork"));
@@ -39,4 +48,6 @@ export const embeddings = offered(modelsOf("embedding"));
 export const vaes = offered(modelsOf("vae"));
 export const referenceModels = offered(modelsOf("ip_adapter"));
 export const preprocessors = offered(async () => (await get("/preprocessors")).preprocessors);
+export const promptTags = offered(async () => (await get("/prompts/tags")).tags.map(preparedTag));
+export const wildcards = offered(async () => (await get("/wildcards")).wildcards);
 export const upscalers = offered(async () => (await get("/upscalers")).upscalers);

@@ -4,11 +4,13 @@ import { config } from "../core/config.js";
 import { route } from "../core/route.js";
 import { showProblem } from "../form/bound.js";
 import { change, form } from "../form/form.js";
-import { field, freshId, h, setText } from "../ui/dom.js";
+import { button, field, freshId, h, setText } from "../ui/dom.js";
 import { COMMAND } from "../ui/shortcut.js";
 import { isWritten, writeText } from "../ui/text_fields.js";
 import { completion } from "./prompt_completion.js";
-import { embeddingNames, onTagLists, tagNote } from "./prompt_tags.js";
+import { lint } from "./lint.js";
+import { marksOver } from "./marks.js";
+import { embeddingNames, knownFor, onPromptLists } from "./prompt_lists.js";
 import { countTokens, nearWords, unknownWords } from "./tokens.js";
 import { listenForWeights } from "./weight_keys.js";
 
@@ -20,7 +22,10 @@ export function prompt_box(element) {
   // What is written last is taken back first: of both, the prompt.
   const negative = area("negative_prompt", "What it should not show (optional)", 1);
   const prompt = area("prompt", "What should the picture show?", 3);
+  const areas = { prompt, negative_prompt: negative };
+  const marks = { prompt: marksOver(prompt), negative_prompt: marksOver(negative) };
   const note = h("p.note", { id: "prompt-note" });
+  const fixes = h("span.fixes", {});
   const count = h("p.count", {});
   prompt.setAttribute("aria-describedby", note.id);
   negative.setAttribute("aria-label", config.labels.negative_prompt);
@@ -29,6 +34,8 @@ export function prompt_box(element) {
     {},
     prompt,
     negative,
+    marks.prompt.element,
+    marks.negative_prompt.element,
     completion(prompt, "prompt"),
     completion(negative, "negative_prompt"),
   );
@@ -39,16 +46,70 @@ export function prompt_box(element) {
   const other = field("negative_prompt", "", "", { note: config.explain.negative_prompt });
   box.append(other.problem);
   box.querySelector(".explain")?.after(other.box.querySelector(".explain") ?? "");
-  group.after(h("div.below", {}, note, count));
+  group.after(h("div.below", {}, h("div.notes", {}, note, fixes), count));
   showProblem("prompt", prompt, problem);
   showProblem("negative_prompt", negative, other.problem);
-  const draw = (now = form.get()) => {
+  let pasted = "";
+  let drawn = "";
+  /** @type {import("./lint.js").Note[]} */
+  let notes = [];
+  const look = (now = form.get()) => {
+    const key = JSON.stringify([now.prompt, now.negative_prompt, now.model?.name, now.emphasis]);
+    if (key === drawn) return;
+    drawn = key;
+    const text = `${now.prompt} ${now.negative_prompt}`;
+    notes = lint(now, knownFor(text, pasted !== "" && Object.keys(areas).some((name) => now[name] === pasted)));
+    for (const [name, { show }] of Object.entries(marks)) {
+      const breaks = countTokens(now[name], now.model, now.emphasis).breaks.map(({ at }) => at);
+      show(
+        notes.filter((one) => one.field === name),
+        breaks,
+      );
+    }
     setText(count, countLine(now));
-    setText(note, noteLine(now));
-    note.classList.toggle("marked", note.textContent !== KEYS_HINT && now.prompt.trim() !== "");
+    say();
   };
-  form.watch(draw);
-  onTagLists(() => draw());
+  // The note on what the caret is in, else the first.
+  const say = () => {
+    const now = form.get();
+    const inside = notes.find(({ field: name, from, to }) => {
+      const { selectionStart: caret } = areas[name];
+      return document.activeElement === areas[name] && from <= caret && caret <= to;
+    });
+    const said = inside ?? notes[0];
+    const others = notes.length - 1;
+    setText(note, said ? said.text : noteLine(now));
+    note.classList.toggle("marked", note.textContent !== KEYS_HINT && now.prompt.trim() !== "");
+    const key = said ? JSON.stringify([said.fixes, others]) : "";
+    if (fixes.dataset.key === key) return;
+    fixes.dataset.key = key;
+    fixes.replaceChildren(
+      ...(said?.fixes ?? []).map(({ label, patch }) =>
+        button({
+          label,
+          kind: "fix",
+          onclick: () => {
+            areas[Object.keys(patch)[0]].focus();
+            change(patch);
+          },
+        }),
+      ),
+      others > 0 ? h("span.hint", {}, `${others} more`) : "",
+    );
+  };
+  for (const area of [prompt, negative]) {
+    area.addEventListener("paste", () =>
+      area.addEventListener("input", () => [pasted, drawn] = [area.value, ""], { once: true, capture: true }),
+    );
+  }
+  document.addEventListener("selectionchange", () => {
+    if (notes.length > 1 && (document.activeElement === prompt || document.activeElement === negative)) say();
+  });
+  form.watch(look);
+  onPromptLists(() => {
+    drawn = "";
+    look();
+  });
   element.replaceChildren(box);
   const pane = element.closest("#recipe");
   pane?.setAttribute("role", "complementary");
@@ -86,20 +147,18 @@ function area(name, placeholder, rows) {
 }
 
 /** "17 of 75 tokens", over the limit "92 tokens, 2 chunks"; "about" where the words are not the model's own. */
-function countLine({ prompt, model }) {
-  const { used, room, chunks, isExact } = countTokens(prompt, model);
+function countLine({ prompt, model, emphasis }) {
+  const { used, room, chunks, isExact } = countTokens(prompt, model, emphasis);
   const about = isExact || used === 0 ? "" : "about ";
   if (chunks > 1) return `${about}${used} tokens, ${chunks} chunks`;
   return `${about}${used} of ${room} tokens`;
 }
 
 /** One line on what is written, else a hint. */
-function noteLine({ prompt, negative_prompt, model }) {
+function noteLine({ prompt, negative_prompt, model, emphasis }) {
   if (!prompt.trim()) return "No prompt: the model paints freely.";
   const text = `${prompt} ${negative_prompt}`;
-  const wrong = tagNote(text, model);
-  if (wrong) return wrong;
-  const strange = unknownWords(text, model);
+  const strange = unknownWords(text, model, emphasis);
   const called = strange.length ? embeddingNames() : new Set();
   const unknown = strange.filter((word) => !called.has(word));
   if (!unknown.length) return matchMedia("(pointer: coarse)").matches ? "" : KEYS_HINT;
