@@ -153,7 +153,7 @@ def _describe_bodies(app: FastAPI) -> None:
                 description="Everything the page can do, for programs.",
             )
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for kind in (RecipeDraft, Upscale, Preprocess, *model_tasks.BODIES, *residency.BODIES):
+            for kind in (RecipeDraft, Upscale, Preprocess, *model_tasks.BODIES, *residency.BODIES, *prompts.BODIES):
                 body = kind.model_json_schema(ref_template="#/components/schemas/{model}")
                 for name, schema in body.pop("$defs", {}).items():
                     schemas.setdefault(name, schema)

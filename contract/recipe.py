@@ -38,6 +38,7 @@ from contract.values import (
     GUIDANCE,
     MAX_PROMPT_CHARACTERS,
     MAX_SEED,
+    MAX_STYLES,
     SIDE,
     SIDE_MULTIPLE,
     STEPS,
@@ -89,8 +90,17 @@ __all__ = [
     "Recipe",
     "RecipeDraft",
     "Refiner",
+    "Template",
 ]
 SCHEMA: Final = 2
+
+
+class Template(Frozen):
+    """What a person wrote, before styles were applied and wildcards drawn: it changes no picture."""
+
+    prompt: Prompt = ""
+    negative_prompt: Prompt = ""
+    styles: Annotated[tuple[Name, ...], Field(max_length=MAX_STYLES)] = ()
 
 
 class _Asked(Frozen):
@@ -100,6 +110,7 @@ class _Asked(Frozen):
     SDXL: the one before the last), each more one further back: diffusers' clip_skip is one less, None for 1. Other
     programs count from the last layer in all families (`catalog.families.clip_skip_read`).
     emphasis: what brackets and weights in the prompts do (`contract.prompt.Prompt`).
+    template: where the prompts come from, if they were written as a template or with styles.
     embeddings: those that the prompts name by bare name; resolving a draft looks for them again.
     """
 
@@ -108,6 +119,7 @@ class _Asked(Frozen):
     negative_prompt: Prompt = ""
     clip_skip: ClipSkip = 1
     emphasis: Emphasis = "original"
+    template: Template | None = None
     count: Count = 1
     init_image: InitImage | None = None
     mask: Mask | None = None
@@ -183,8 +195,9 @@ class Recipe(_Asked):
 
     @property
     def identity(self) -> str:
-        """sha256 of the canonical JSON."""
-        return hashlib.sha256(self.canonical_json().encode()).hexdigest()
+        """sha256 of the canonical JSON without the template."""
+        bare = self.model_copy(update={"template": None}) if self.template else self
+        return hashlib.sha256(bare.canonical_json().encode()).hexdigest()
 
     @property
     def seed_text(self) -> str:
@@ -231,6 +244,8 @@ class RecipeDraft(_Asked):
     """Generation parameters as asked for: only `prompt` is required. A Recipe's JSON is a valid draft.
 
     parent: id of the picture that this one is made from, for the gallery; it changes no pixel.
+    styles: names of those that are applied to the prompts, in order.
+    dynamic: whether {a|b} and __wildcards__ in the prompts are drawn, by the seed; else they are characters.
     """
 
     model: Name | ModelRef | None = None
@@ -247,6 +262,8 @@ class RecipeDraft(_Asked):
     loras: Annotated[tuple[LoraDraft, ...], Field(max_length=MAX_LORAS)] = ()
     hypernetworks: Annotated[tuple[HypernetworkDraft, ...], Field(max_length=MAX_HYPERNETWORKS)] = ()
     parent: ImageId | None = None
+    styles: Annotated[tuple[Name, ...], Field(max_length=MAX_STYLES)] = ()
+    dynamic: bool = False
 
     @field_validator("seed", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MAX_SEED = 2**64 - 1
 MAX_PROMPT_CHARACTERS = 200_000
+MAX_STYLES = 32
 STEPS = (1, 150)
 GUIDANCE = (0.0, 30.0)
 SIDE = (64, 2048)

@@ -105,7 +105,7 @@ class Studio:
         self._gallery = Gallery(database, self._folder, thumbnails, owners, lost=self._lost_owners)
         self._uploads = Uploads(settings.uploads_dir)
         self._owned_uploads = OwnedUploads(self._uploads, UploadOwners(database, owners))
-        self.prompts = PromptLibrary(settings.data_dir)
+        self.prompts = PromptLibrary(settings.data_dir, settings.model_dirs)
         self.extensions = Extensions(settings.extension_dirs, settings.data_dir / "extensions.json")
         self._queue = JobQueue(
             database, self._ids, self._rates, most_per_owner=settings.max_jobs_per_owner, most=settings.max_jobs
@@ -122,6 +122,7 @@ class Studio:
             self._owned_uploads,
             self._gallery,
             self.extensions,
+            self.prompts,
             self._queue,
             self._tracker,
         )

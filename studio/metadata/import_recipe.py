@@ -40,6 +40,9 @@ _USED_KEYS = frozenset(
         "Model",
         "Clip skip",
         "Emphasis",
+        "Styles",
+        "Template",
+        "Negative Template",
         "Version",
         "RNG",
         "ENSD",
@@ -218,6 +221,12 @@ def _to_draft(
     if "Emphasis" in pairs:
         by_label = {label.lower(): name for name, label in EMPHASES.items()}
         wanted["emphasis"] = by_label.get(pairs["Emphasis"].lower(), pairs["Emphasis"])
+    if pairs.keys() & {"Styles", "Template", "Negative Template"}:
+        wanted["template"] = {
+            "prompt": pairs.get("Template", prompt),
+            "negative_prompt": pairs.get("Negative Template", negative_prompt),
+            "styles": [name for name in (name.strip() for name in pairs.get("Styles", "").split(",")) if name],
+        }
     size = size_fields(pairs, notices)
     first_pass = None
     width, height = size.get("width"), size.get("height")

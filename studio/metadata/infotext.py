@@ -69,6 +69,14 @@ def write(recipe: Recipe) -> str:
         pairs["Clip skip"] = clip_skip_written(recipe.clip_skip, recipe.model.family)
     if recipe.emphasis != "original":
         pairs["Emphasis"] = EMPHASES[recipe.emphasis]
+    template = recipe.template
+    if template:
+        if template.styles:
+            pairs["Styles"] = ", ".join(template.styles)
+        if template.prompt != recipe.prompt:
+            pairs["Template"] = template.prompt
+        if template.negative_prompt != recipe.negative_prompt:
+            pairs["Negative Template"] = template.negative_prompt
     pairs |= part_pairs(recipe)
     # By these hashes other programs and sites recognize LoRAs and embeddings.
     for key, refs, length in (
