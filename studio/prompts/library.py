@@ -70,6 +70,8 @@ class PromptLibrary:
                     field=field,
                 )
         template = Template(prompt=draft.prompt, negative_prompt=draft.negative_prompt, styles=draft.styles)
+        if draft.template and draft.template.styles == draft.styles and not is_drawn:
+            template = draft.template  # of these prompts: one of its combinations
         update = {name: texts[name] for name in _FIELDS}
         done = {"styles": (), "dynamic": False, "seed": seed, "hires": hires, "template": template}
         return draft.model_copy(update={**update, **done})

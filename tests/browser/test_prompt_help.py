@@ -240,15 +240,15 @@ def test_the_line_below_says_the_first_and_the_carets_and_fixes_it(ink: None, vi
     assert len([url for url in asked if not url.endswith("/engine")]) <= 2, asked
     page.keyboard.press("Tab")  # to the negative prompt
     page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Use ink")).to_be_focused()
+    expect(page.get_by_role("button", name="Close it")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(prompt).to_have_value("a barn, <lora:ink:1>, (a cat on a roof")
+    expect(prompt).to_have_value("a barn, <lora:inkk:1>, (a cat on a roof)")
     expect(prompt).to_be_focused()
-    page.get_by_role("button", name="Close it").click()
+    page.get_by_role("button", name="Use ink").click()
     expect(prompt).to_have_value("a barn, <lora:ink:1>, (a cat on a roof)")
     expect(page.locator(".prompts .marks mark")).to_have_count(0)
     page.keyboard.press("Control+z")
-    expect(prompt).to_have_value("a barn, <lora:ink:1>, (a cat on a roof")
+    expect(prompt).to_have_value("a barn, <lora:inkk:1>, (a cat on a roof)")
     assert page.evaluate("window.shifts.reduce((sum, { value }) => sum + value, 0)") < 0.02
 
 

@@ -78,6 +78,7 @@ APART = {
     "ip_adapters",
     "loras.model",
     "parent",
+    "template",
 }
 
 

@@ -22,6 +22,7 @@ import { keep, observable, recall } from "../core/store.js";
  * @property {string} [loops] rounds of loopback, as typed
  * @property {string} clip_skip
  * @property {string} emphasis
+ * @property {string[]} styles names, in the order in which they are applied
  * @property {any} controls list of units as in controlnet/control_units.js; "ip_adapters", "loras" and "hypernetworks"
  *   likewise
  * @property {string} vae name; empty is the model's own
@@ -109,6 +110,7 @@ export function startValues(model) {
     count: 1,
     clip_skip: "1",
     emphasis: "original",
+    styles: [],
     ...partValues(),
   };
 }

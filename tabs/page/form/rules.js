@@ -27,6 +27,7 @@ const RULES = {
   guidance: (values) => ranged("guidance", values.guidance, false),
   clip_skip: (values) => ranged("clip_skip", values.clip_skip, true),
   emphasis: () => null,
+  styles: () => null,
   seed: ({ seed }) => {
     const text = seed.trim();
     const fits = text === "" || (/^\d{1,20}$/.test(text) && BigInt(text) <= BigInt(config.limits.max_seed));

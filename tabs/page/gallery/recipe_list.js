@@ -25,6 +25,8 @@ export function recipeList(record) {
     ["Size", pixels(record.width, record.height)],
     ["Seed", record.seed],
     (recipe.clip_skip ?? 1) !== 1 && ["Clip skip", String(recipe.clip_skip)],
+    recipe.template?.styles?.length && ["Styles", recipe.template.styles.join(", ")],
+    recipe.template?.prompt && recipe.template.prompt !== recipe.prompt && ["Template", recipe.template.prompt],
     recipe.emphasis && recipe.emphasis !== "original" && ["Emphasis", config.emphases[recipe.emphasis]],
     recipe.vae && ["VAE", nameOf(recipe.vae)],
     ...(recipe.loras ?? []).map((lora) => ["LoRA", `${nameOf(lora.model)} ${short(lora.weight)}${textWeight(lora)}`]),

@@ -1,17 +1,21 @@
 // What fits what stands before the caret: LoRAs and hypernetworks after "<lora:" and "<hypernet:", embeddings after
-// "embedding:", wildcards after "__"; else tags and embeddings that begin as the phrase does. No DOM.
+// "embedding:", styles after "<style:" (which leaves no words), wildcards after "__"; else tags and embeddings that begin
+// as the phrase does. No DOM.
 
 import { grouped } from "../core/words.js";
-import { embeddings, hypernetworks, loraModels, promptTags, wildcards } from "../form/parts_list.js";
+import { embeddings, hypernetworks, loraModels, promptTags, styles, wildcards } from "../form/parts_list.js";
+import { toggleStyle } from "../form/styles.js";
+import { bringTriggers } from "../lora/triggers.js";
 
 const MOST = 8;
 const LEAST_LETTERS = 3; // of a phrase, before tags are offered
-const NAMED = /(<(?:lora|lyco):|<hypernet:|\bembedding:|__)([^<>:,\n(){}|]*)$/i;
+const NAMED = /(<(?:lora|lyco):|<hypernet:|<style:|\bembedding:|__)([^<>:,\n(){}|]*)$/i;
 const PHRASE = /(?:^|[,\n([{|])\s*([^\s,()[\]{}|<>:\\][^,()[\]{}|<>:\n\\]*)$/;
 
 function listOf(head) {
   if (head === "__") return wildcards;
   if (/embedding/i.test(head)) return embeddings;
+  if (/style/i.test(head)) return styles;
   return /hypernet/i.test(head) ? hypernetworks : loraModels;
 }
 
@@ -30,7 +34,7 @@ export function completionsFor(before) {
 
 /** Call when a list has come. */
 export const onCompletions = (look) =>
-  [loraModels, hypernetworks, embeddings, wildcards, promptTags].forEach(({ state }) => state.later(look));
+  [loraModels, hypernetworks, embeddings, styles, wildcards, promptTags].forEach(({ state }) => state.later(look));
 
 /** @returns {import("./prompt_completion.js").Completion[]} */
 function namesFor(/** @type {RegExpExecArray} */ [, head, typed], before) {
@@ -46,10 +50,15 @@ function namesFor(/** @type {RegExpExecArray} */ [, head, typed], before) {
       id: one.name,
       label: one.title ?? one.name,
       hint: one.family_label ?? (one.count ? `${grouped(one.count)} lines` : ""),
-      from,
+      from: models === styles ? from - head.length : from,
       take: (rest) => {
         const tail = withoutTail(rest, typed, one.name);
+        if (models === styles) {
+          toggleStyle(one.name);
+          return ["", tail.replace(/^>/, "")];
+        }
         if (head === "__") return [`${one.name}__`, tail.replace(/^_{1,2}(?!\w)/, "")];
+        if (models === loraModels) setTimeout(() => bringTriggers(one));
         const needsEnd = head.startsWith("<") && !tail.startsWith(":") && !tail.startsWith(">");
         return [needsEnd ? `${one.name}:1>` : one.name, tail];
       },

@@ -13,7 +13,7 @@ const WEIGHT = /:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)/g;
 const FIELDS = ["prompt", "negative_prompt"];
 
 /**
- * @typedef {{label: string, patch: Object<string, any>}} Fix
+ * @typedef {{label: string, patch: Object<string, any>, act?: () => void}} Fix act: instead of a patch
  * @typedef {{field: string, from: number, to: number, text: string, fixes: Fix[], isMild?: boolean}} Note
  *   from, to: the marked words; isMild: nothing is wrong, it is only worth knowing
  * @typedef {{items: any[], isKnown: boolean}} Offered

@@ -3,7 +3,9 @@
 import { config } from "../core/config.js";
 import { route } from "../core/route.js";
 import { showProblem } from "../form/bound.js";
+import { isDynamic } from "../form/dynamic_text.js";
 import { change, form } from "../form/form.js";
+import { offerCombinations } from "../sections/dynamic_prompts.js";
 import { button, field, freshId, h, setText } from "../ui/dom.js";
 import { COMMAND } from "../ui/shortcut.js";
 import { isWritten, writeText } from "../ui/text_fields.js";
@@ -11,6 +13,8 @@ import { completion } from "./prompt_completion.js";
 import { lint } from "./lint.js";
 import { marksOver } from "./marks.js";
 import { embeddingNames, knownFor, onPromptLists } from "./prompt_lists.js";
+import { styleChips } from "./style_chips.js";
+import { stylesButton } from "./styles_dialog.js";
 import { countTokens, nearWords, unknownWords } from "./tokens.js";
 import { listenForWeights } from "./weight_keys.js";
 
@@ -39,14 +43,18 @@ export function prompt_box(element) {
     completion(prompt, "prompt"),
     completion(negative, "negative_prompt"),
   );
+  const container = element.closest(".gradio-container") ?? document.body;
   const { box, problem } = field("prompt", config.labels.prompt, group, {
     note: config.explain.prompt,
+    aside: stylesButton(container),
     labelFor: prompt.id,
   });
   const other = field("negative_prompt", "", "", { note: config.explain.negative_prompt });
   box.append(other.problem);
   box.querySelector(".explain")?.after(other.box.querySelector(".explain") ?? "");
-  group.after(h("div.below", {}, h("div.notes", {}, note, fixes), count));
+  const styles = field("styles", "", styleChips());
+  group.after(h("div.below", {}, h("div.notes", {}, note, fixes), count), styles.box);
+  showProblem("styles", styles.box, styles.problem);
   showProblem("prompt", prompt, problem);
   showProblem("negative_prompt", negative, other.problem);
   let pasted = "";
@@ -54,9 +62,10 @@ export function prompt_box(element) {
   /** @type {import("./lint.js").Note[]} */
   let notes = [];
   const look = (now = form.get()) => {
-    const key = JSON.stringify([now.prompt, now.negative_prompt, now.model?.name, now.emphasis]);
+    const key = JSON.stringify([now.prompt, now.negative_prompt, now.model?.name, now.emphasis, now.count]);
     if (key === drawn) return;
     drawn = key;
+    combined = null;
     const text = `${now.prompt} ${now.negative_prompt}`;
     notes = lint(now, knownFor(text, pasted !== "" && Object.keys(areas).some((name) => now[name] === pasted)));
     for (const [name, { show }] of Object.entries(marks)) {
@@ -69,6 +78,12 @@ export function prompt_box(element) {
     setText(count, countLine(now));
     say();
   };
+  /** What the server said of all combinations. @type {Awaited<ReturnType<typeof offerCombinations>>} */
+  let combined = null;
+  const combine = async () => {
+    combined = await offerCombinations();
+    say();
+  };
   // The note on what the caret is in, else the first.
   const say = () => {
     const now = form.get();
@@ -76,7 +91,7 @@ export function prompt_box(element) {
       const { selectionStart: caret } = areas[name];
       return document.activeElement === areas[name] && from <= caret && caret <= to;
     });
-    const said = inside ?? notes[0];
+    const said = inside ?? notes[0] ?? templateNote(now, combined, combine);
     const others = notes.length - 1;
     setText(note, said ? said.text : noteLine(now));
     note.classList.toggle("marked", note.textContent !== KEYS_HINT && now.prompt.trim() !== "");
@@ -84,11 +99,15 @@ export function prompt_box(element) {
     if (fixes.dataset.key === key) return;
     fixes.dataset.key = key;
     fixes.replaceChildren(
-      ...(said?.fixes ?? []).map(({ label, patch }) =>
+      ...(said?.fixes ?? []).map(({ label, patch, act }) =>
         button({
           label,
           kind: "fix",
           onclick: () => {
+            if (act) {
+              act();
+              return;
+            }
             areas[Object.keys(patch)[0]].focus();
             change(patch);
           },
@@ -97,13 +116,21 @@ export function prompt_box(element) {
       others > 0 ? h("span.hint", {}, `${others} more`) : "",
     );
   };
-  for (const area of [prompt, negative]) {
+  const carets = { prompt: -1, negative_prompt: -1 };
+  for (const [name, area] of Object.entries(areas)) {
+    area.addEventListener("focus", () => {
+      carets[name] = area.selectionStart;
+    });
     area.addEventListener("paste", () =>
       area.addEventListener("input", () => [pasted, drawn] = [area.value, ""], { once: true, capture: true }),
     );
   }
+  // Only where the caret moves: on the way to a fix, by Tab, its note stays.
   document.addEventListener("selectionchange", () => {
-    if (notes.length > 1 && (document.activeElement === prompt || document.activeElement === negative)) say();
+    const name = Object.keys(areas).find((one) => areas[one] === document.activeElement);
+    if (!name || carets[name] === areas[name].selectionStart) return;
+    carets[name] = areas[name].selectionStart;
+    if (notes.length > 1) say();
   });
   form.watch(look);
   onPromptLists(() => {
@@ -144,6 +171,14 @@ function area(name, placeholder, rows) {
   form.watch(show);
   route.later(show);
   return made;
+}
+
+/** That a prompt is a template, and what can be made of it. */
+function templateNote({ prompt, negative_prompt: negative, count }, combined, combine) {
+  if (!isDynamic(prompt) && !isDynamic(negative)) return null;
+  if (combined) return { text: combined.words, fixes: [{ label: "Make them", patch: {}, act: combined.make }] };
+  const text = count === 1 ? "One of its choices is drawn." : "Each picture draws its own choices.";
+  return { text, fixes: [{ label: "All combinations", patch: {}, act: combine }] };
 }
 
 /** "17 of 75 tokens", over the limit "92 tokens, 2 chunks"; "about" where the words are not the model's own. */
