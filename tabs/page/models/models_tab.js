@@ -1,4 +1,4 @@
-// The Models tab: what is here and in memory, what can be got, and merging. Built when it is first opened.
+// The Models tab: what is here and in memory, what can be got, merging, and wildcards. Built when it is first opened.
 
 import { get } from "../core/api.js";
 import { go, route } from "../core/route.js";

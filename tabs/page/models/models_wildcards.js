@@ -31,7 +31,7 @@ export function makeWildcards() {
     h(
       "div.field",
       { "data-field": "name" },
-      h("div.field-head", {}, h("label", { for: name.id }, "Name")),
+      h("div.field-head", {}, h("label", { for: name.id }, "Name of the wildcard")),
       name,
       problem,
       h("p.hint", {}, "In a prompt it is written __name__; a folder goes before a /."),
