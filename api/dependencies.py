@@ -87,19 +87,22 @@ async def image_body(request: Request) -> AsyncIterator[bytes]:
         yield body
 
 
-def refusal_to_manage(request: Request) -> NotAllowed | None:
+def refusal_to_manage(request: Request, what: str = "models") -> NotAllowed | None:
     """The refusal for a caller who may not manage the models of this machine; None for callers at the machine itself.
+
+    Args:
+        what: Is managed, in the refusal's words.
 
     With --lan all know the same password, so only the address of a request shows the machine's owner. A forwarded
     request counts as one from elsewhere.
     """
     studio: Studio = request.app.state.studio
     if studio.settings.space_host is not None:
-        return NotAllowed("Models can't be managed on a Space.")
+        return NotAllowed(f"{what.capitalize()} can't be managed on a Space.")
     host = request.client.host if request.client else ""
     is_forwarded = any(name in request.headers for name in _FORWARDED_HEADERS)
     if host not in _LOOPBACK or came_by_public_name(request.scope) or is_forwarded:
-        return NotAllowed("Only the owner of the machine manages models.", "Open Darkroom on the machine itself.")
+        return NotAllowed(f"Only the owner of the machine manages {what}.", "Open Darkroom on the machine itself.")
     return None
 
 
@@ -111,6 +114,13 @@ def is_browser(request: Request) -> bool:
 async def require_administrator(request: Request) -> None:
     """Let only the owner of the machine through. Raises NotAllowed."""
     refusal = refusal_to_manage(request)
+    if refusal is not None:
+        raise refusal
+
+
+async def require_editor(request: Request) -> None:
+    """Let only the owner of the machine change what all prompts share. Raises NotAllowed."""
+    refusal = refusal_to_manage(request, "styles and wildcards")
     if refusal is not None:
         raise refusal
 
@@ -137,6 +147,7 @@ async def image_id_of(image_id: Annotated[str, Path()]) -> str:
 
 
 Administrator = Depends(require_administrator)
+Editor = Depends(require_editor)
 StudioHere = Annotated[Studio, Depends(studio_of)]
 Owner = Annotated[str, Depends(owner_of)]
 Session = Annotated[str | None, Depends(session_of)]

@@ -6,20 +6,26 @@ r"""The prompt grammar, as A1111's: from a person's text to weighted pieces, ste
 a AND b :0.8          composes several prompts            BREAK            begins a new chunk
 <lora:name:0.8>       removed as a tag                    # to the end of a line is a comment
 
+A recipe's `emphasis` says what brackets and weights do; the above is "original". "no_norm" reads them alike, "ignore"
+gives every piece a weight of 1, "none" reads them as characters, BREAK too, and "comfyui" follows ComfyUI: [x] are
+characters, and a number replaces the weights around it instead of multiplying them.
+
 Parsed in A1111's order: comments, tags, AND, editing, and attention on the text of one step. Editing works where its
 bracket is well-formed, with everything inside; in a text that the grammar doesn't cover (a “|” outside of [a|b], a
 “\” before nothing) it is off. Unlike in A1111, a BREAK in brackets breaks, and only AND gives a text a weight.
 `engine/adapters/prompt_encoder.py` makes embeddings of it. Every pass is linear and none recurses.
-Source: docs/decisions/0023-a1111-prompts.md
+Sources: docs/decisions/0023-a1111-prompts.md and 0044-emphasis.md
 """
 
 import math
 import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import mul
 from typing import NamedTuple
 
 from contract.errors import InvalidRecipe
+from contract.values import Emphasis
 
 MORE = 1.1
 LESS = 1 / 1.1
@@ -36,6 +42,7 @@ _ATTENTION = re.compile(
     r"|(?P<mark>[()\[\]])"
     r"|(?P<text>[^\\()\[\]:]++|:)"
 )
+_ROUND = re.compile(r"(?P<escape>\\[()])|(?P<mark>[()])|(?P<text>[^\\()]++|\\)")
 _CLOSES = {")": "(", "]": "["}
 
 
@@ -93,6 +100,7 @@ class Prompt:
     is_static: bool
     is_plain: bool
     _parts: tuple[tuple[_Program, float], ...]
+    emphasis: Emphasis = "original"
     _pieces_of: dict[str, tuple[Piece | None, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def at(self, step: int) -> tuple[Part, ...]:
@@ -105,7 +113,7 @@ class Prompt:
         for program, weight in self._parts:
             text = _text_at(program, step)
             if text not in self._pieces_of:
-                self._pieces_of[text] = _weighted_pieces(text)
+                self._pieces_of[text] = _pieces(text, self.emphasis)
             parts.append(Part(self._pieces_of[text], weight))
         return tuple(parts)
 
@@ -116,7 +124,9 @@ class Prompt:
         return max(steps, default=-1)
 
 
-def parse_prompt(text: str, steps: int, *, composes: bool = True, after: int | None = None) -> Prompt:
+def parse_prompt(
+    text: str, steps: int, *, composes: bool = True, after: int | None = None, emphasis: Emphasis = "original"
+) -> Prompt:
     """Parse a prompt.
 
     Args:
@@ -124,6 +134,7 @@ def parse_prompt(text: str, steps: int, *, composes: bool = True, after: int | N
         composes: Whether AND joins prompts; False reads it as a word (negative prompts).
         after: Steps of the first pass, for a hires pass. That one goes on counting: whole numbers after those steps,
             fractions from 1 to 2. None: this is the first pass.
+        emphasis: Of the recipe.
     Raises:
         InvalidRecipe: a weight is beyond every number. Nothing else is an error.
     """
@@ -150,7 +161,7 @@ def parse_prompt(text: str, steps: int, *, composes: bool = True, after: int | N
             program = (_Op("text", part),)
         parts.append((program, weight))
     is_static = all(op.kind == "text" for program, _ in parts for op in program)
-    prompt = Prompt(tuple(tags), is_static, is_plain, tuple(parts))
+    prompt = Prompt(tuple(tags), is_static, is_plain, tuple(parts), emphasis)
     prompt.at(0)
     return prompt
 
@@ -300,8 +311,31 @@ class _Weighted:
     ends: int | None = None
 
 
-def _weighted_pieces(text: str) -> tuple[Piece | None, ...]:
-    """Pieces with their weights, neighbors of equal weight joined. Round and square brackets are independent."""
+def _pieces(text: str, emphasis: Emphasis) -> tuple[Piece | None, ...]:
+    """Pieces with their weights, neighbors of equal weight joined."""
+    if emphasis == "none":
+        return _joined([text], 1.0)
+    words, weights = (_words_of_comfyui if emphasis == "comfyui" else _words)(text)
+    pieces: list[Piece | None] = []
+    run: list[str] = []
+    run_weight = 1.0
+    for word, weight in zip(words, weights, strict=True):
+        weight = 1.0 if emphasis == "ignore" else weight
+        if word is not None and (weight == run_weight or not word):
+            run.append(word)
+            continue
+        pieces += _joined(run, run_weight)
+        if word is None:
+            pieces.append(None)
+            run, run_weight = [], 1.0
+        else:
+            run, run_weight = [word], weight
+    pieces += _joined(run, run_weight)
+    return tuple(pieces)
+
+
+def _words(text: str) -> tuple[Sequence[str | None], Sequence[float]]:
+    """Words (None: BREAK) and the weight of each. Round and square brackets are independent."""
     words: list[str | None] = []
     spans: dict[str, list[_Weighted]] = {"(": [], "[": []}
     open_spans: dict[str, list[_Weighted]] = {"(": [], "[": []}
@@ -320,29 +354,69 @@ def _weighted_pieces(text: str) -> tuple[Piece | None, ...]:
             if kind == "weight":
                 span.weight = float(match["weight"])
         elif kind == "text":
-            first, *others = _BREAK.split(word)
-            words.append(first)
-            for other in others:
-                words += (None, other)
+            words += _at_breaks(word)
         else:
             words.append(word)
-    pieces: list[Piece | None] = []
-    run: list[str] = []
-    run_weight = 1.0
     rounds, squares = _products(spans["("], len(words)), _products(spans["["], len(words))
-    for word_or_break, of_rounds, of_squares in zip(words, rounds, squares, strict=True):
-        weight = of_rounds * of_squares
-        if word_or_break is not None and (weight == run_weight or not word_or_break):
-            run.append(word_or_break)
+    return words, list(map(mul, rounds, squares))
+
+
+def _words_of_comfyui(text: str) -> tuple[Sequence[str | None], Sequence[float]]:
+    """Words (None: BREAK) and the weight of each, as ComfyUI reads round brackets; square ones are characters.
+
+    A “)” too many makes brackets characters until there is a “(” too many; a “(” that is never closed, all behind it.
+    """
+    tokens = [(match.lastgroup, match.group()) for match in _ROUND.finditer(text)]
+    closed_at: dict[int, int] = {}
+    opened: list[int] = []
+    stray = 0
+    for index, (kind, mark) in enumerate(tokens):
+        if kind != "mark":
             continue
-        pieces += _joined(run, run_weight)
-        if word_or_break is None:
-            pieces.append(None)
-            run, run_weight = [], 1.0
+        if mark == "(" and stray:
+            stray -= 1
+        elif mark == "(":
+            opened.append(index)
+        elif opened:
+            closed_at[opened.pop()] = index
         else:
-            run, run_weight = [word_or_break], weight
-    pieces += _joined(run, run_weight)
-    return tuple(pieces)
+            stray += 1
+    plain_from = opened[0] if opened else len(tokens)
+    words: list[str | None] = []
+    weights: list[float] = []
+    around = [1.0]
+    cuts: dict[int, str] = {}  # a token's text without its bracket's weight
+    ends: set[int] = set()
+    for index, (kind, word) in enumerate(tokens):
+        if index in ends:
+            around.pop()
+        elif index in closed_at and index < plain_from:
+            end = closed_at[index]
+            ends.add(end)
+            weight = around[-1] * MORE
+            inner, colon, number = tokens[end - 1][1].rpartition(":")
+            if colon and (inner or end - 2 > index):
+                try:
+                    weight = float(number)
+                except ValueError:
+                    pass
+                else:
+                    cuts[end - 1] = inner
+            around.append(weight)
+        else:
+            added = [word[1:]] if kind == "escape" else _at_breaks(cuts.get(index, word))
+            words += added
+            weights += [around[-1]] * len(added)
+    return words, weights
+
+
+def _at_breaks(text: str) -> list[str | None]:
+    """A text split at each BREAK, with None for it."""
+    first, *others = _BREAK.split(text)
+    words: list[str | None] = [first]
+    for other in others:
+        words += (None, other)
+    return words
 
 
 def _joined(words: Sequence[str], weight: float) -> tuple[Piece, ...]:

@@ -42,11 +42,13 @@ from contract.values import (
     GUIDANCE,
     MAX_PROMPT_CHARACTERS,
     MAX_SEED,
+    MAX_STYLES,
     SIDE,
     SIDE_MULTIPLE,
     STEPS,
     ClipSkip,
     Count,
+    Emphasis,
     Fraction,
     Frozen,
     Guidance,
@@ -96,9 +98,18 @@ __all__ = [
     "RecipeDraft",
     "Refiner",
     "SamplerSettings",
+    "Template",
 ]
 SCHEMA: Final = 2
 GuidanceMethods = Annotated[tuple[GuidanceMethod, ...], Field(max_length=MAX_GUIDANCE_METHODS)]
+
+
+class Template(Frozen):
+    """What a person wrote, before styles were applied and wildcards drawn: it changes no picture."""
+
+    prompt: Prompt = ""
+    negative_prompt: Prompt = ""
+    styles: Annotated[tuple[Name, ...], Field(max_length=MAX_STYLES)] = ()
 
 
 class _Asked(Frozen):
@@ -107,6 +118,8 @@ class _Asked(Frozen):
     clip_skip: 1 reads the layer of the text encoders that the family was trained on (SD 1.x: the last; SD 2.x and
     SDXL: the one before the last), each more one further back: diffusers' clip_skip is one less, None for 1. Other
     programs count from the last layer in all families (`catalog.families.clip_skip_read`).
+    emphasis: what brackets and weights in the prompts do (`contract.prompt.Prompt`).
+    template: where the prompts come from, if they were written as a template or with styles.
     embeddings: those that the prompts name by bare name; resolving a draft looks for them again.
     """
 
@@ -114,6 +127,8 @@ class _Asked(Frozen):
     prompt: Prompt
     negative_prompt: Prompt = ""
     clip_skip: ClipSkip = 1
+    emphasis: Emphasis = "original"
+    template: Template | None = None
     count: Count = 1
     init_image: InitImage | None = None
     mask: Mask | None = None
@@ -192,8 +207,9 @@ class Recipe(_Asked):
 
     @property
     def identity(self) -> str:
-        """sha256 of the canonical JSON."""
-        return hashlib.sha256(self.canonical_json().encode()).hexdigest()
+        """sha256 of the canonical JSON without the template."""
+        bare = self.model_copy(update={"template": None}) if self.template else self
+        return hashlib.sha256(bare.canonical_json().encode()).hexdigest()
 
     @property
     def seed_text(self) -> str:
@@ -248,6 +264,8 @@ class RecipeDraft(_Asked):
     guidance_methods: None takes those that the model asks for; a recipe that comes back (it names its model by a ref)
     has only its own.
     parent: id of the picture that this one is made from, for the gallery; it changes no pixel.
+    styles: names of those that are applied to the prompts, in order.
+    dynamic: whether {a|b} and __wildcards__ in the prompts are drawn, by the seed; else they are characters.
     """
 
     model: Name | ModelRef | None = None
@@ -265,6 +283,8 @@ class RecipeDraft(_Asked):
     hypernetworks: Annotated[tuple[HypernetworkDraft, ...], Field(max_length=MAX_HYPERNETWORKS)] = ()
     guidance_methods: GuidanceMethods | None = None
     parent: ImageId | None = None
+    styles: Annotated[tuple[Name, ...], Field(max_length=MAX_STYLES)] = ()
+    dynamic: bool = False
 
     @field_validator("seed", mode="before")
     @classmethod

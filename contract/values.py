@@ -3,12 +3,14 @@
 The parts of a recipe are in `parts.py`, the recipe itself in `recipe.py`.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_SEED = 2**64 - 1
 MAX_PROMPT_CHARACTERS = 200_000
+MAX_STYLES = 32
 STEPS = (1, 150)
 GUIDANCE = (0.0, 30.0)
 SIDE = (64, 2048)
@@ -32,6 +34,15 @@ Count = Annotated[int, Field(ge=COUNT[0], le=COUNT[1])]
 ClipSkip = Annotated[int, Field(ge=CLIP_SKIP[0], le=CLIP_SKIP[1])]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=-10.0, le=10.0)]
+Emphasis = Literal["original", "no_norm", "comfyui", "ignore", "none"]
+# By A1111's names, and one of our own.
+EMPHASES: Mapping[Emphasis, str] = {
+    "original": "Original",
+    "no_norm": "No norm",
+    "comfyui": "ComfyUI",
+    "ignore": "Ignore",
+    "none": "None",
+}
 
 
 class Rule(ValueError):

@@ -53,6 +53,7 @@ from studio.library.model_tasks import ModelTasks, hub_of
 from studio.library.other_hashes import OtherHashes
 from studio.metadata.image_files import PictureFolder
 from studio.metadata.import_recipe import FoundRecipe
+from studio.prompts.library import PromptLibrary
 from studio.settings import Settings
 from studio.storage.database import Database
 from studio.storage.ids import IdSource
@@ -104,6 +105,7 @@ class Studio:
         self._gallery = Gallery(database, self._folder, thumbnails, owners, lost=self._lost_owners)
         self._uploads = Uploads(settings.uploads_dir)
         self._owned_uploads = OwnedUploads(self._uploads, UploadOwners(database, owners))
+        self.prompts = PromptLibrary(settings.data_dir, settings.model_dirs)
         self.extensions = Extensions(settings.extension_dirs, settings.data_dir / "extensions.json")
         self._queue = JobQueue(
             database, self._ids, self._rates, most_per_owner=settings.max_jobs_per_owner, most=settings.max_jobs
@@ -120,6 +122,7 @@ class Studio:
             self._owned_uploads,
             self._gallery,
             self.extensions,
+            self.prompts,
             self._queue,
             self._tracker,
         )

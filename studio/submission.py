@@ -19,6 +19,7 @@ from studio.jobs.saver import Notices
 from studio.library.hash_lookup import HashLookup
 from studio.library.model_list import ModelList
 from studio.metadata.import_recipe import FoundRecipe, read_recipe
+from studio.prompts.library import PromptLibrary
 from studio.resolve.check_ahead import check_ahead
 from studio.resolve.controls import resolve_preprocess
 from studio.resolve.draft import Resolved, resolve
@@ -45,6 +46,7 @@ class Submission:
         uploads: OwnedUploads,
         gallery: Gallery,
         extensions: Extensions,
+        prompts: PromptLibrary,
         queue: JobQueue,
         tracker: JobTracker,
     ) -> None:
@@ -54,6 +56,7 @@ class Submission:
         self._uploads = uploads
         self._gallery = gallery
         self._extensions = extensions
+        self._prompts = prompts
         self._queue = queue
         self._tracker = tracker
         self._once = Once()
@@ -64,7 +67,7 @@ class Submission:
         """As of `Studio.submit`."""
 
         def queue_job() -> JobHandle:
-            adjusted = self._extensions.adjust(draft)
+            adjusted = self._extensions.adjust(self._prompts.concrete(draft))
             self._models.catch_up()
             found, notices = self._resolve(adjusted, owner)
             task = Generate(recipe=found.recipe, parent=self._known_parent(adjusted.parent, owner))
@@ -108,7 +111,14 @@ class Submission:
                 return  # an extension's failure is not the image's, and leaving out a field fixes nothing
             self._resolve(adjusted, owner)
 
-        return read_recipe(data, self._models, self._hashes.find_any, check=check)
+        found = read_recipe(data, self._models, self._hashes.find_any, check=check)
+        if found.draft is None or "template" in found.draft:
+            return found
+        prompts = (str(found.draft.get(name, "")) for name in ("prompt", "negative_prompt"))
+        template = self._prompts.template_of(*prompts)
+        if template is None:
+            return found
+        return found.model_copy(update={"draft": found.draft | {"template": template.model_dump(mode="json")}})
 
     def _resolve(self, draft: RecipeDraft, owner: str) -> tuple[Resolved, Notices]:
         """The recipe and its notices. Raises as `submit`."""

@@ -59,7 +59,7 @@ from contract.recipe import (
 from contract.sizes import MASKED_ROOM, ROOM
 from contract.tasks import TILE, TILE_OVERLAP, UPSCALE, Upscale
 from contract.validation import LABELS, range_hint
-from contract.values import BACKGROUND
+from contract.values import BACKGROUND, EMPHASES
 from studio.resolve.vocabulary import LEAST_LETTERS, STOP_WORDS
 from studio.studio import Studio
 from studio.uploads.file_kinds import MAX_BYTES
@@ -203,6 +203,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
         "hints": hints,
         "explain": dict(EXPLAIN),
         "counts": COUNTS,
+        "emphases": EMPHASES,
         "background": BACKGROUND,
         "samplers": samplers,
         "guidance_methods": methods,

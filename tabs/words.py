@@ -75,5 +75,10 @@ EXPLAIN: Mapping[str, str] = {
     "mask.soft": "Soft inpainting: a fainter mask changes less. The brush gets hardness and strength.",
     "init_image.outpaint.content": "What the new area starts from: the picture’s edge colors, noise, or nothing.",
     "init_image.outpaint.overlap": "Overlap: how far the new part reaches into the picture, so that no seam is seen.",
+    "styles": "Styles: words kept under a name, put around the prompt or behind it when the job is sent.",
+    "emphasis": (
+        "Emphasis: what brackets and weights do. Original is A1111’s; No norm is stronger with many weights; "
+        "ComfyUI is for prompts from there; None reads brackets as characters."
+    ),
     "clip_skip": "Clip skip: 1 reads the layer of the text encoder that the model was trained on, 2 the one before it.",
 }

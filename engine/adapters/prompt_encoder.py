@@ -18,6 +18,7 @@ from transformers import CLIPTokenizer
 from catalog.guidance import needs_negative
 from contract.prompt import Part, Piece, Prompt, parse_prompt
 from contract.recipe import Recipe
+from contract.values import Emphasis
 from engine.adapters.textual_inversion import (
     NO_TEXTUAL_INVERSIONS,
     TextualInversions,
@@ -43,6 +44,11 @@ class Chunk:
 
     tokens: tuple[int | Vector, ...] = ()
     weights: tuple[float, ...] = ()
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether a weight differs from 1."""
+        return any(weight != 1.0 for weight in self.weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +121,9 @@ def encode_prompts(
         InvalidRecipe: a weight is beyond every number, or clip skip leaves no layer.
     """
     count = recipe.steps if hires_steps is None else hires_steps
-    prompt = parse_prompt(recipe.prompt, count, after=after)
-    negative = parse_prompt(recipe.negative_prompt, count, composes=False, after=after)
+    emphasis = recipe.emphasis
+    prompt = parse_prompt(recipe.prompt, count, after=after, emphasis=emphasis)
+    negative = parse_prompt(recipe.negative_prompt, count, composes=False, after=after, emphasis=emphasis)
     encoder = _PromptEncoder(bundle, cache, recipe, textual_inversions)
     if prompt.is_static and negative.is_static:
         count = 1
@@ -198,7 +205,8 @@ class _PromptEncoder:
         """One chunk through the text encoders, weighted; from the cache where it can be."""
         bundle = self._bundle
         digests = tuple(digest for name, digest in bundle.digests.items() if name.startswith("text_encoder"))
-        key = (chunk, self._recipe.clip_skip, digests, self._capacity)
+        emphasis = self._recipe.emphasis if chunk.is_weighted else ""
+        key = (chunk, self._recipe.clip_skip, digests, self._capacity, emphasis)
         encoded = self._cache.get(key)
         in_openvino = bundle.openvino.used if bundle.openvino else set[str]()
         if encoded is not None:
@@ -216,30 +224,39 @@ class _PromptEncoder:
             has_vectors = any(isinstance(token, Vector) for token in chunk.tokens)
             evaluate = by_modules(bundle.onload) if has_vectors else bundle.evaluate
             encoded = bundle.family.encode(bundle.onload, tuple(all_ids), self._recipe.clip_skip, evaluate)
-        # Each text encoder's embeds are weighted by themselves: their means have nothing to do with each other.
-        if len(encoded.widths) > 1:
-            split = encoded.prompt_embeds.split(encoded.widths, dim=-1)
-            weighted = torch.cat([weigh_prompt_embeds(embeds, chunk) for embeds in split], dim=-1)
+        if emphasis == "comfyui":
+            empty = self._encode(Chunk()).prompt_embeds
+            weighted = weigh_prompt_embeds(encoded.prompt_embeds, chunk, emphasis, empty)
         else:
-            weighted = weigh_prompt_embeds(encoded.prompt_embeds, chunk)
+            # Each text encoder's embeds are weighted by themselves: their means have nothing to do with each other.
+            split = encoded.prompt_embeds.split(encoded.widths or (encoded.prompt_embeds.shape[-1],), dim=-1)
+            weighed = [weigh_prompt_embeds(embeds, chunk, self._recipe.emphasis) for embeds in split]
+            weighted = torch.cat(weighed, dim=-1) if len(weighed) > 1 else weighed[0]
         encoded = Encoded(weighted, encoded.pooled, in_openvino=frozenset(in_openvino))
         self._cache.put(key, encoded)
         return encoded
 
 
-def weigh_prompt_embeds(prompt_embeds: Tensor, chunk: Chunk) -> Tensor:
-    """Scale each token's embedding by its weight, then restore the mean. prompt_embeds: (1, tokens, width).
+def weigh_prompt_embeds(
+    prompt_embeds: Tensor, chunk: Chunk, emphasis: Emphasis = "original", empty: Tensor | None = None
+) -> Tensor:
+    """Weigh each token's embedding. prompt_embeds: (1, tokens, width).
+
+    "original" scales, then restores the mean; "no_norm" scales; "comfyui" goes from the embedding of `empty` (the empty
+    prompt's, of the same shape) so many times as far as the token's.
 
     The mean carries the prompt's overall strength in CLIP as published; where it is only noise (small encoders)
     restoring it would multiply by chance, so it is left alone. The pooled embedding is never weighted, as in A1111.
     """
-    if all(weight == 1.0 for weight in chunk.weights):
+    if not chunk.is_weighted:
         return prompt_embeds
     rest = prompt_embeds.shape[1] - len(chunk.weights) - 1
     weights = torch.tensor([1.0, *chunk.weights, *[1.0] * rest], device=prompt_embeds.device)
     plain = prompt_embeds.float()
+    if empty is not None:
+        return torch.lerp(empty.float(), plain, weights[None, :, None]).to(prompt_embeds.dtype)
     weighted = plain * weights[None, :, None]
-    if _has_mean(plain) and _has_mean(weighted):
+    if emphasis == "original" and _has_mean(plain) and _has_mean(weighted):
         weighted = weighted * (plain.mean() / weighted.mean())
     return weighted.to(prompt_embeds.dtype)
 

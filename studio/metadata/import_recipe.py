@@ -13,6 +13,7 @@ from catalog.models import ModelEntry
 from contract.errors import InvalidInput, InvalidRecipe
 from contract.recipe import MAX_PROMPT_CHARACTERS, Frozen, Recipe
 from contract.validation import parse_draft
+from contract.values import EMPHASES
 from studio.library.model_list import ModelList
 from studio.metadata import infotext
 from studio.metadata.accepted_drafts import Check, accepted
@@ -49,6 +50,10 @@ _USED_KEYS = frozenset(
         "Model hash",
         "Model",
         "Clip skip",
+        "Emphasis",
+        "Styles",
+        "Template",
+        "Negative Template",
         "Version",
         "RNG",
         "ENSD",
@@ -226,6 +231,15 @@ def _to_draft(
     model_hash = pairs.get("Model hash") or networks.hashes(pairs).get("model")
     entry = _find_checkpoint(model_name, model_hash, models, with_hash) if model_name else None
     wanted |= _clip_skip(wanted.get("clip_skip"), entry, notices)
+    if "Emphasis" in pairs:
+        by_label = {label.lower(): name for name, label in EMPHASES.items()}
+        wanted["emphasis"] = by_label.get(pairs["Emphasis"].lower(), pairs["Emphasis"])
+    if pairs.keys() & {"Styles", "Template", "Negative Template"}:
+        wanted["template"] = {
+            "prompt": pairs.get("Template", prompt),
+            "negative_prompt": pairs.get("Negative Template", negative_prompt),
+            "styles": [name for name in (name.strip() for name in pairs.get("Styles", "").split(",")) if name],
+        }
     size = size_fields(pairs, notices)
     first_pass = None
     width, height = size.get("width"), size.get("height")

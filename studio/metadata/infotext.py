@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from catalog.families import clip_skip_written
 from contract.recipe import Recipe
 from contract.tasks import Upscale
+from contract.values import EMPHASES
 from studio import VERSION
 from studio.metadata.guidance_texts import guidance_pairs
 from studio.metadata.infotext_parts import (
@@ -68,6 +69,16 @@ def write(recipe: Recipe) -> str:
         pairs["VAE"] = recipe.vae.name
     if recipe.clip_skip > 1:
         pairs["Clip skip"] = clip_skip_written(recipe.clip_skip, recipe.model.family)
+    if recipe.emphasis != "original":
+        pairs["Emphasis"] = EMPHASES[recipe.emphasis]
+    template = recipe.template
+    if template:
+        if template.styles:
+            pairs["Styles"] = ", ".join(template.styles)
+        if template.prompt != recipe.prompt:
+            pairs["Template"] = template.prompt
+        if template.negative_prompt != recipe.negative_prompt:
+            pairs["Negative Template"] = template.negative_prompt
     pairs |= noise_pairs(recipe)
     pairs |= part_pairs(recipe) | guidance_pairs(recipe.guidance_methods)
     # By these hashes other programs and sites recognize LoRAs and embeddings.

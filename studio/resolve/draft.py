@@ -89,6 +89,8 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
         steps=defaults.steps if draft.steps is None else draft.steps,
         guidance=float(defaults.guidance if draft.guidance is None else draft.guidance),
         clip_skip=draft.clip_skip,
+        emphasis=draft.emphasis,
+        template=draft.template,
         width=width,
         height=height,
         seed=secrets.randbits(32) if draft.seed is None else draft.seed,

@@ -8,6 +8,7 @@ from contract.errors import InvalidRecipe
 from contract.parts import made_steps
 from contract.prompt import Part, Prompt, parse_prompt
 from contract.recipe import Recipe
+from contract.values import Emphasis
 
 _STRONG = 10.0
 _READ_AT_EVERY_STEP = 5_000  # characters; a longer prompt is read at its first and last step
@@ -41,8 +42,8 @@ def prompt_notes(recipe: Recipe, *, takes_strength: bool = True) -> tuple[tuple[
         made = made_steps(recipe.steps, recipe.init_image.strength)
     notes: list[tuple[str, str]] = []
     readings = [
-        _read_prompt("prompt", recipe.prompt, recipe.steps),
-        _read_prompt("negative_prompt", recipe.negative_prompt, recipe.steps),
+        _read_prompt("prompt", recipe.prompt, recipe.steps, recipe.emphasis),
+        _read_prompt("negative_prompt", recipe.negative_prompt, recipe.steps, recipe.emphasis),
     ]
     hires = recipe.hires
     if hires:  # without a prompt of its own it reads on in the first pass's, as `prompt_encoder.py`
@@ -50,9 +51,9 @@ def prompt_notes(recipe: Recipe, *, takes_strength: bool = True) -> tuple[tuple[
         for name in ("prompt", "negative_prompt"):
             own = getattr(hires, name)
             if own is None:
-                readings.append(_read_prompt(name, getattr(recipe, name), steps, recipe.steps))
+                readings.append(_read_prompt(name, getattr(recipe, name), steps, recipe.emphasis, recipe.steps))
             else:
-                readings.append(_read_prompt(f"hires.{name}", own, steps, recipe.steps))
+                readings.append(_read_prompt(f"hires.{name}", own, steps, recipe.emphasis, recipe.steps))
     for reading in readings:
         notes += _notes_on(reading)
         if recipe.hires is None:
@@ -63,10 +64,10 @@ def prompt_notes(recipe: Recipe, *, takes_strength: bool = True) -> tuple[tuple[
     return tuple(dict.fromkeys(notes))
 
 
-def _read_prompt(field: str, text: str, steps: int, after: int | None = None) -> _Reading:
+def _read_prompt(field: str, text: str, steps: int, emphasis: Emphasis, after: int | None = None) -> _Reading:
     """Parse a prompt. after: How many steps were made before this pass. Raises InvalidRecipe."""
     try:
-        prompt = parse_prompt(text, steps, composes="negative" not in field, after=after)
+        prompt = parse_prompt(text, steps, composes="negative" not in field, after=after, emphasis=emphasis)
         looked_at: Sequence[int] = range(steps)
         if prompt.is_static:
             looked_at = (0,)

@@ -37,6 +37,7 @@ PLAIN: dict[str, Any] = {
     "steps": 4,
     "guidance": 5.0,
     "clip_skip": 1,
+    "emphasis": "ignore",
     "width": 64,
     "height": 64,
     "seed": 7,

@@ -67,6 +67,15 @@ GET    /api/v1/page                         200 200 200
 GET    /api/v1/guidance-methods             200 200 200
 GET    /api/v1/preprocessors                200 200 200
 GET    /api/v1/queue                        200 200 200
+GET    /api/v1/prompts/tags                200 200 200
+POST   /api/v1/prompts/combinations         200 200 200
+GET    /api/v1/styles                       200 200 200
+POST   /api/v1/styles                       200 200 200
+DELETE /api/v1/styles/{name:path}           404 404 404
+GET    /api/v1/wildcards                    200 200 200
+GET    /api/v1/wildcards/{name:path}        404 404 404
+PUT    /api/v1/wildcards/{name:path}        200 200 200
+DELETE /api/v1/wildcards/{name:path}        200 404 404
 POST   /api/v1/recipes/read                 422 422 422
 GET    /api/v1/repositories/{owner}/{name}  503 503 503
 GET    /api/v1/samplers                     200 200 200
@@ -190,6 +199,9 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/api/v1/jobs/preprocess"): {"image": {"sha256": "0" * 64}, "preprocessor": "canny"},
     ("POST", "/api/v1/jobs/upscale"): {"image": {"sha256": "0" * 64}},
     ("PUT", "/api/v1/images/{image_id}/favorite"): {"favorite": True},
+    ("POST", "/api/v1/prompts/combinations"): {"prompt": "{sea|land}"},
+    ("POST", "/api/v1/styles"): {"name": "dull", "prompt": "dull colors"},
+    ("PUT", "/api/v1/wildcards/{name:path}"): {"text": "sea"},
 }
 MANAGING = {
     ("POST", "/api/v1/jobs/convert"),
@@ -199,6 +211,10 @@ MANAGING = {
     ("POST", "/api/v1/models/evict"),
     ("POST", "/api/v1/models/pin"),
     ("DELETE", "/api/v1/models/{name:path}"),
+    ("POST", "/api/v1/styles"),
+    ("DELETE", "/api/v1/styles/{name:path}"),
+    ("PUT", "/api/v1/wildcards/{name:path}"),
+    ("DELETE", "/api/v1/wildcards/{name:path}"),
 }
 BASE = "http://127.0.0.1:7860"
 

@@ -35,6 +35,7 @@ WORDS = {
     "steps": 7,
     "guidance": 5.5,
     "clip_skip": 2,
+    "emphasis": "comfyui",
     "width": 128,
     "height": 192,
     "seed": 2**60 + 1,
@@ -107,6 +108,7 @@ APART = {
     "ip_adapters",
     "loras.model",
     "parent",
+    "template",
 }
 
 
@@ -130,7 +132,18 @@ def test_every_field_of_a_recipe_has_its_row_here() -> None:
     assert set(Outpaint.model_fields) == {"left", "right", "up", "down", "overlap", "content"}
     assert set(IpAdapter.model_fields) == {"image", "weight", "model", "start", "end"}
     known = set(re.findall(r'"(\w+)"', FILL.read_text("utf-8").split("const KNOWN")[1].split("]);")[0]))
-    known |= {"prompt", "negative_prompt", "sampler", "schedule", "steps", "guidance", "clip_skip", "width", "height"}
+    known |= {
+        "prompt",
+        "negative_prompt",
+        "sampler",
+        "schedule",
+        "steps",
+        "guidance",
+        "clip_skip",
+        "emphasis",
+        "width",
+        "height",
+    }
     assert {name.rstrip("_") for name in RecipeDraft.model_fields} == known
 
 

@@ -6,7 +6,7 @@ Editing: the text that is read at each step, in the first pass (10 steps) and in
 
 import pytest
 
-from contract.prompt import Part, _weighted_pieces, parse_prompt
+from contract.prompt import Part, _pieces, parse_prompt
 
 # text, "words=weight" joined by " | "
 ATTENTION: list[tuple[str, str]] = [
@@ -295,7 +295,7 @@ def test_editing_in_both_passes(text: str, first: list[tuple[str, int]], second:
 
 def plain(text: str) -> tuple[Part, ...]:
     """The meaning of a text in which nothing is edited (any more)."""
-    return (Part(_weighted_pieces(text)),)
+    return (Part(_pieces(text, "original")),)
 
 
 @pytest.mark.parametrize(("text", "expected"), PARTS)

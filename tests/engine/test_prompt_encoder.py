@@ -7,11 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe
 from contract.prompt import Piece
 from contract.recipe import Recipe
+from contract.values import EMPHASES
 from engine.adapters.prompt_encoder import (
     MAX_CHUNKS,
     Chunk,
@@ -295,3 +297,53 @@ def test_clip_skip_beyond_the_encoder_is_refused(
         with pytest.raises(InvalidRecipe, match="has 1") as caught:
             encode_prompts(make_recipe("sd2", clip_skip=2), bundle, EmbeddingCache())
     assert caught.value.code == "invalid_clip_skip"
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_emphasis_modes_weigh_as_their_formulas_say(
+    kind: str, models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
+) -> None:
+    """Recomputed in float64 from the embeddings of the words alone and of nothing."""
+    with models.lease(entries[kind].ref, str(entries[kind].path)) as bundle:
+
+        def encode(prompt: str, emphasis: str) -> Tensor:
+            recipe = make_recipe(kind, prompt=prompt, emphasis=emphasis, guidance=1.0)
+            return encode_prompts(recipe, bundle, EmbeddingCache()).at(0).prompt_embeds.double()
+
+        plain, empty = encode("cat dog sea", "original"), encode("", "original")
+        found = {name: encode("cat (dog:1.6) (sea:0.5)", name) for name in EMPHASES}
+        widths = [bundle.modules[name].config.hidden_size for name in bundle.modules if "text_encoder" in name]
+        in_brackets = encode(r"cat \(dog:1.6\) \(sea:0.5\)", "original")
+    weights = torch.ones(77, dtype=torch.float64)
+    weights[2], weights[3] = 1.6, 0.5  # behind the begin token and “cat”
+    scaled = plain * weights[:, None]
+    expected = {
+        "ignore": plain,
+        "no_norm": scaled,
+        "comfyui": empty + (plain - empty) * weights[:, None],
+        "none": in_brackets,
+    }
+    for name, embeds in expected.items():
+        torch.testing.assert_close(found[name], embeds, atol=2e-6, rtol=1e-5)
+    restored = []
+    for before, after in zip(plain.split(widths, dim=-1), scaled.split(widths, dim=-1), strict=True):
+        has_means = all(abs(part.mean()) > 0.01 * part.std() for part in (before, after))
+        restored.append(after * (before.mean() / after.mean()) if has_means else after)
+    torch.testing.assert_close(found["original"], torch.cat(restored, dim=-1), atol=2e-6, rtol=1e-5)
+    assert all(not torch.equal(found["comfyui"], found[name]) for name in ("original", "no_norm", "ignore"))
+
+
+def test_a_cached_prompt_keeps_its_emphasis_apart(
+    models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
+) -> None:
+    cache = EmbeddingCache()
+    with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
+        counter = Counter(bundle)
+        for _ in range(2):
+            found = [
+                encode_prompts(make_recipe("sd1", prompt="(dog:1.6)", emphasis=name), bundle, cache).at(0).prompt_embeds
+                for name in ("comfyui", "no_norm", "comfyui")
+            ]
+            assert torch.equal(found[0], found[2]) and not torch.equal(found[0], found[1])
+        assert counter.calls == 4  # the words for each of two modes, nothing at all, and the negative prompt
+        counter.remove()

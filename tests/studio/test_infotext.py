@@ -71,6 +71,12 @@ def test_clip_skip_is_counted_as_other_programs_do(family: str, clip_skip: int, 
     assert words in infotext.write(recipe(clip_skip=clip_skip, model=model))
 
 
+@pytest.mark.parametrize(("emphasis", "label"), [("no_norm", "No norm"), ("none", "None"), ("comfyui", "ComfyUI")])
+def test_emphasis_is_said_as_a1111_does(emphasis: str, label: str) -> None:
+    assert f"Emphasis: {label}, Version" in infotext.write(recipe(emphasis=emphasis))
+    assert "Emphasis" not in infotext.write(recipe())
+
+
 def test_tags_behind_a_comment_stand_on_a_line_of_their_own() -> None:
     loras = ({"model": {"kind": "lora", "name": "ink", "family": "sd1"}, "weight": 0.8},)
     assert infotext.write(recipe(prompt="a # note\nb", loras=loras)).startswith("a # note\nb <lora:ink:0.8>\n")

@@ -55,6 +55,8 @@ PLAIN: dict[str, Any] = {
     "prompt": 'a barn, "quoted": (oil:1.2)\nsecond line, 桜 🌾 \\(brackets\\)',
     "negative_prompt": "blurry,\nSize: small",
     "clip_skip": 2,
+    "emphasis": "no_norm",
+    "template": {"prompt": "a {barn|fox}", "negative_prompt": "dull,\nSize: small", "styles": ["Ink", "Soft light"]},
     "sampler": "dpmpp_2m",
     "schedule": "karras",
     "steps": 33,

@@ -1,6 +1,7 @@
 // The form as the draft that is sent: the fields that all tabs share, and what the tab's sections add.
 
 import { formTab } from "../core/route.js";
+import { isDynamic } from "./dynamic_text.js";
 import { form, number } from "./form.js";
 import { partsOf } from "./recipe_parts.js";
 import { sizeOf } from "./size.js";
@@ -21,6 +22,9 @@ export async function draft(tab = formTab(), instead = {}) {
     steps: number(now.steps),
     guidance: number(now.guidance),
     clip_skip: number(now.clip_skip),
+    emphasis: now.emphasis,
+    styles: now.styles,
+    dynamic: isDynamic(now.prompt) || isDynamic(now.negative_prompt),
     width,
     height,
     count: now.count,

@@ -21,6 +21,8 @@ import { keep, observable, recall } from "../core/store.js";
  * @property {number} count
  * @property {string} [loops] rounds of loopback, as typed
  * @property {string} clip_skip
+ * @property {string} emphasis
+ * @property {string[]} styles names, in the order in which they are applied
  * @property {any} controls list of units as in controlnet/control_units.js; "ip_adapters", "loras" and "hypernetworks"
  *   likewise
  * @property {any} guidance_methods list of rows as in guidance/guidance_units.js
@@ -108,6 +110,8 @@ export function startValues(model) {
     seed: "",
     count: 1,
     clip_skip: "1",
+    emphasis: "original",
+    styles: [],
     ...partValues(),
     guidance_methods: defaults.cfg_rescale ? [{ id: "cfg_rescale", phi: typed(defaults.cfg_rescale) }] : [],
   };

@@ -7,7 +7,7 @@ const FRESH_MS = 20_000;
 
 /** {items, isKnown}: what there is, once somebody asked. */
 function offered(load) {
-  const state = observable({ items: /** @type {any[]} */ ([]), isKnown: false });
+  const state = observable({ items: /** @type {any} */ ([]), isKnown: false });
   let askedAt = -Infinity;
   return {
     state,
@@ -32,6 +32,18 @@ const modelsOf =
     return answers.flatMap((answer) => answer.models);
   };
 
+// A list that carries what else the server said of it.
+const withAnswer = (answer, name) => Object.assign(answer[name], { answer });
+
+const CATEGORIES = ["", "artist", "", "series", "character", "meta"]; // as boorus number them
+
+// A tag as it is written in prompts, "long hair", and what it is found by.
+function preparedTag([name, category, count, others]) {
+  const words = name.replaceAll("_", " ");
+  const names = [words, ...others.map((other) => other.replaceAll("_", " "))].map((one) => one.toLowerCase());
+  return { name: words, hint: CATEGORIES[category] ?? "", count, names };
+}
+
 export const controlModels = offered(modelsOf("controlnet", "t2i_adapter"));
 export const loraModels = offered(modelsOf("lora"));
 export const hypernetworks = offered(modelsOf("hypernetwork"));
@@ -39,4 +51,7 @@ export const embeddings = offered(modelsOf("embedding"));
 export const vaes = offered(modelsOf("vae"));
 export const referenceModels = offered(modelsOf("ip_adapter"));
 export const preprocessors = offered(async () => (await get("/preprocessors")).preprocessors);
+export const promptTags = offered(async () => (await get("/prompts/tags")).tags.map(preparedTag));
+export const wildcards = offered(async () => withAnswer(await get("/wildcards"), "wildcards"));
+export const styles = offered(async () => withAnswer(await get("/styles"), "styles"));
 export const upscalers = offered(async () => (await get("/upscalers")).upscalers);

@@ -10,8 +10,9 @@ import { fillRest } from "./panes.js";
 import { allParts } from "./recipe_parts.js";
 import { followKey, usualSize } from "./size.js";
 import { followedSize } from "./size_rule.js";
+import { stylesOf } from "./styles.js";
 
-const PLAIN = ["prompt", "negative_prompt", "sampler", "schedule"];
+const PLAIN = ["prompt", "negative_prompt", "sampler", "schedule", "emphasis"];
 const NUMBERS = ["steps", "guidance", "clip_skip", "width", "height"];
 
 // What a recipe may hold and the form has a place for, or finds again by itself (embeddings, by the prompts' words);
@@ -38,6 +39,9 @@ const KNOWN = new Set([
   "refiner",
   "extras",
   "parent",
+  "styles",
+  "template",
+  "dynamic",
 ]);
 
 /**
@@ -57,6 +61,8 @@ export async function fillForm(recipe, { seed, count, words }) {
   const wantedSeed = seed ?? recipe.seed;
   if (wantedSeed !== undefined && wantedSeed !== null) patch.seed = String(wantedSeed);
   patch.count = count ?? recipe.count ?? 1;
+  patch.styles = [];
+  Object.assign(patch, await stylesOf(recipe));
   const missing = await takeModel(recipe.model, patch);
   const model = patch.model ?? before.model;
   patch.preset = presetOf(model, patch.width ?? before.width, patch.height ?? before.height);

@@ -26,6 +26,8 @@ const RULES = {
   steps: (values) => ranged("steps", values.steps, true),
   guidance: (values) => ranged("guidance", values.guidance, false),
   clip_skip: (values) => ranged("clip_skip", values.clip_skip, true),
+  emphasis: () => null,
+  styles: () => null,
   seed: ({ seed }) => {
     const text = seed.trim();
     const fits = text === "" || (/^\d{1,20}$/.test(text) && BigInt(text) <= BigInt(config.limits.max_seed));

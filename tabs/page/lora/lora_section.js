@@ -2,7 +2,7 @@
 
 import { config } from "../core/config.js";
 import { showProblem, slider } from "../form/bound.js";
-import { change, form } from "../form/form.js";
+import { form } from "../form/form.js";
 import { joinRecipe } from "../form/recipe_parts.js";
 import { section } from "../form/section.js";
 import { addUnit, removeUnit, unitsOf, unitVia } from "../form/units.js";
@@ -11,6 +11,7 @@ import { makePicker } from "../models/model_picker.js";
 import { button, field, h, setText } from "../ui/dom.js";
 import { announce } from "../ui/live.js";
 import { judgeNet, LISTS, netRule, netSummary, readNets, writeNets } from "./lora_units.js";
+import { bringTriggers, triggerChip } from "./triggers.js";
 
 const KIND_OF = { loras: "lora", hypernetworks: "hypernetwork" };
 const MOST_WORDS = 12;
@@ -42,7 +43,8 @@ function part(name, label, container) {
     chosen: () => unitsOf(name).map((unit) => unit.model),
     onchoose: (model) => {
       addUnit(name, { model: model.name });
-      announce(`${model.title} was added.`);
+      const words = bringTriggers(model);
+      announce(`${model.title} was added${words ? ` with ${words}` : ""}.`);
     },
   });
   container.append(picker.element);
@@ -106,7 +108,8 @@ function makeRow(name, index) {
     line.className = wrong ? "bad" : "hint";
     setText(line, wrong?.text ?? (model ? modelLine(model) : ""));
     thumbnail.replaceChildren(...(model ? [modelPicture(model, "model-picture")] : []));
-    words.replaceChildren(...(model?.trigger_words ?? []).slice(0, MOST_WORDS).map(trigger));
+    const shown = (model?.trigger_words ?? []).slice(0, MOST_WORDS);
+    words.replaceChildren(...shown.map((word) => triggerChip(model.name, word)));
     words.hidden = !words.childElementCount;
   };
   form.watch(draw);
@@ -122,24 +125,5 @@ function makeRow(name, index) {
     ),
     words,
     ...weights,
-  );
-}
-
-// A trigger word goes into the prompt once; there it stands, pressed.
-function trigger(word) {
-  const { prompt } = form.get();
-  const isThere = prompt.toLowerCase().includes(word.toLowerCase());
-  return h(
-    "button.chip",
-    {
-      type: "button",
-      "aria-pressed": String(isThere),
-      onclick: () => {
-        if (isThere) return;
-        change({ prompt: prompt.trim() ? `${prompt.trimEnd().replace(/,$/, "")}, ${word}` : word });
-        announce(`“${word}” is in the prompt.`);
-      },
-    },
-    word,
   );
 }

@@ -1,4 +1,4 @@
-// The Models tab: what is here and in memory, what can be got, and merging. Built when it is first opened.
+// The Models tab: what is here and in memory, what can be got, merging, and wildcards. Built when it is first opened.
 
 import { get } from "../core/api.js";
 import { go, route } from "../core/route.js";
@@ -11,11 +11,13 @@ import { makeGet } from "./models_get.js";
 import { makeGrid } from "./models_grid.js";
 import { makeMemory } from "./models_memory.js";
 import { makeMerge } from "./models_merge.js";
+import { makeWildcards } from "./models_wildcards.js";
 
 const VIEWS = [
   { value: "here", label: "Here" },
   { value: "get", label: "Get more" },
   { value: "merge", label: "Merge" },
+  { value: "wildcards", label: "Wildcards" },
 ];
 
 /** What GET /api/v1/catalog says: catalog_models, and whether this person manages the models. */
@@ -38,8 +40,9 @@ export function models_tab(element) {
   const grid = makeGrid({ onopen: (model, card) => detail.open(model, card), onload: memory.draw });
   const merge = makeMerge(shop);
   const shelf = makeGet(shop);
+  const wildcards = makeWildcards();
   const here = h("div.models-here", {}, memory.element, grid.element);
-  const parts = { here, get: shelf.element, merge: merge.element };
+  const parts = { here, get: shelf.element, merge: merge.element, wildcards: wildcards.element };
   const root = h(
     "section.models",
     { "aria-label": "Models" },
@@ -59,6 +62,7 @@ export function models_tab(element) {
     shown = view;
     if (view === "here") grid.reload();
     if (view === "merge") merge.refresh();
+    if (view === "wildcards") wildcards.refresh();
     refreshModelTasks();
   });
   tasksEnded.later(() => {

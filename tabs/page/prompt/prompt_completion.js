@@ -1,26 +1,19 @@
-// Names to complete while a prompt is typed: LoRAs and hypernetworks after "<lora:" and "<hypernet:", embeddings after
-// "embedding:". Arrows choose, Tab or Enter takes, Esc closes; nothing is ever put in by itself.
+// What can be completed while a prompt is typed. Arrows choose, Tab or Enter takes, Esc closes; nothing is ever put in by
+// itself. Behind "<lora:" and the like the first name is chosen already; of tags none is, so that Enter stays Enter.
 
 import { change } from "../form/form.js";
-import { embeddings, hypernetworks, loraModels } from "../form/parts_list.js";
 import { freshId, h } from "../ui/dom.js";
 import { isComposing } from "../ui/shortcut.js";
+import { completionsFor, onCompletions } from "./completions.js";
 
-const MOST = 8;
-const OPEN = /(<(?:lora|lyco):|<hypernet:|\bembedding:)([^<>:,\n()]*)$/i;
-
-function listOf(head) {
-  if (/embedding/i.test(head)) return embeddings;
-  return /hypernet/i.test(head) ? hypernetworks : loraModels;
-}
-
-// What stands behind the caret, without the end of a name that the caret is in.
-function withoutTail(rest, typed, name) {
-  const [tail] = /** @type {RegExpExecArray} */ (/^[^\s<>:,()]*/.exec(rest));
-  const isOfName =
-    /^[:>]/.test(rest.slice(tail.length)) || name.toLowerCase().includes((typed.trimStart() + tail).toLowerCase());
-  return isOfName ? rest.slice(tail.length) : rest;
-}
+/**
+ * @typedef {Object} Completion
+ * @property {string} id
+ * @property {string} label
+ * @property {string} hint
+ * @property {number} from where what is typed begins
+ * @property {(rest: string) => [string, string]} take what stands instead, and behind it, given what stands behind
+ */
 
 /**
  * @param {HTMLTextAreaElement} area of the form's value `name`
@@ -33,8 +26,11 @@ export function completion(area, name) {
     "aria-label": "Names that fit",
     hidden: true,
   });
+  /** @type {Completion[]} */
   let found = [];
   let at = 0;
+  let before = ""; // what stood before the caret when they were found
+  let dismissed = -1; // where the words begin whose completions were closed
 
   function close() {
     found = [];
@@ -42,35 +38,30 @@ export function completion(area, name) {
     area.removeAttribute("aria-activedescendant");
   }
 
-  // What stands before the caret and can be completed.
-  const matchHere = () =>
-    area.selectionStart === area.selectionEnd ? OPEN.exec(area.value.slice(0, area.selectionStart)) : null;
+  const beforeCaret = () =>
+    area.selectionStart === area.selectionEnd ? area.value.slice(0, area.selectionStart) : null;
 
   function look() {
-    const match = matchHere();
-    if (!match) {
+    const text = beforeCaret();
+    const fitting = text === null ? null : completionsFor(text);
+    if (!fitting?.items.length || (!fitting.isNamed && fitting.items[0].from === dismissed)) {
       close();
       return;
     }
-    const chosen = match[0] === found[at]?.match[0] ? found[at].one.name : null;
-    const models = listOf(match[1]);
-    models.refresh();
-    const wanted = match[2].trim().toLowerCase();
-    const fitting = models.state
-      .get()
-      .items.filter((one) => !one.problem && `${one.name} ${one.title}`.toLowerCase().includes(wanted));
-    found = fitting.slice(0, MOST).map((one) => ({ one, match }));
+    const chosen = text === before ? found[at]?.id : null;
+    before = text ?? "";
+    found = fitting.items;
+    dismissed = -1;
     at = Math.max(
-      0,
-      found.findIndex(({ one }) => one.name === chosen),
+      fitting.isNamed ? 0 : -1,
+      found.findIndex(({ id }) => id === chosen),
     );
-    if (found.length) draw();
-    else close();
+    draw();
   }
 
   function draw() {
     box.replaceChildren(
-      ...found.map(({ one }, index) =>
+      ...found.map(({ label, hint }, index) =>
         h(
           "div.option",
           {
@@ -83,28 +74,26 @@ export function completion(area, name) {
               take(index);
             },
           },
-          one.title,
-          h("span.hint", {}, one.family_label ?? ""),
+          label,
+          h("span.hint", {}, hint),
         ),
       ),
     );
+    box.style.top = `${area.offsetTop + area.offsetHeight + 4}px`;
     box.hidden = false;
-    area.setAttribute("aria-activedescendant", `${box.id}-${at}`);
+    if (at < 0) area.removeAttribute("aria-activedescendant");
+    else area.setAttribute("aria-activedescendant", `${box.id}-${at}`);
   }
 
   function take(index) {
-    const { one, match } = found[index];
-    if (matchHere()?.[0] !== match[0]) {
+    const { from, take: taken } = found[index];
+    if (beforeCaret() !== before) {
       close();
       return;
     }
-    const caret = area.selectionStart;
-    const begin = caret - match[2].length;
-    const rest = withoutTail(area.value.slice(caret), match[2], one.name);
-    const needsEnd = match[1].startsWith("<") && !rest.startsWith(":") && !rest.startsWith(">");
-    const put = needsEnd ? `${one.name}:1>` : one.name;
-    change({ [name]: area.value.slice(0, begin) + put + rest });
-    area.setSelectionRange(begin + put.length, begin + put.length);
+    const [put, rest] = taken(area.value.slice(area.selectionStart));
+    change({ [name]: area.value.slice(0, from) + put + rest });
+    area.setSelectionRange(from + put.length, from + put.length);
     close();
   }
 
@@ -120,18 +109,18 @@ export function completion(area, name) {
     if (box.hidden || event.ctrlKey || event.metaKey || event.altKey || isComposing(event)) return;
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) {
-      at = (at + step + found.length) % found.length;
+      at = at < 0 && step < 0 ? found.length - 1 : (at + step + found.length) % found.length;
       draw();
-    } else if (event.key === "Enter" || event.key === "Tab") take(at);
-    else if (event.key === "Escape") close();
-    else return;
+    } else if (at >= 0 && (event.key === "Enter" || event.key === "Tab")) take(at);
+    else if (event.key === "Escape") {
+      dismissed = found[0].from;
+      close();
+    } else return;
     event.preventDefault();
     event.stopPropagation();
   });
-  [loraModels, hypernetworks, embeddings].forEach((models) =>
-    models.state.later(() => {
-      if (document.activeElement === area) look();
-    }),
-  );
+  onCompletions(() => {
+    if (document.activeElement === area) look();
+  });
   return box;
 }

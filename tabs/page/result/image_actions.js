@@ -97,7 +97,7 @@ export async function useSettings(picture, count = 1) {
   try {
     const { recipe, seed } = picture.recipe ? picture : await recipeOf(picture.id);
     await fillForm(
-      { negative_prompt: "", clip_skip: 1, ...recipe },
+      { negative_prompt: "", clip_skip: 1, emphasis: "original", ...recipe },
       { seed, count, words: `Settings of picture ${seed} are in the form.` },
     );
   } catch (problem) {

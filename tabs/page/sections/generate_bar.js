@@ -10,6 +10,7 @@ import { job } from "../jobs/job.js";
 import { h } from "../ui/dom.js";
 import { announce } from "../ui/live.js";
 import { COMMAND } from "../ui/shortcut.js";
+import { generateDrawn } from "./dynamic_prompts.js";
 import { generateRepeated } from "./repeat_section.js";
 
 /** Fill the part. */
@@ -49,5 +50,5 @@ export function generate() {
   // On a phone the result is above the form.
   if (innerWidth < 860)
     scrollTo({ top: 0, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
-  if (!generateRepeated()) job.submit(() => draft(), { ...resultSize(form.get(), formTab()), count: form.get().count });
+  if (!generateRepeated() && !generateDrawn()) job.submit(() => draft(), { ...resultSize(form.get(), formTab()), count: form.get().count });
 }

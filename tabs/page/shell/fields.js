@@ -161,12 +161,19 @@ export function more_section(element) {
     section({
       name: "more",
       title: "More",
-      fields: ["clip_skip", "vae"],
+      fields: ["clip_skip", "emphasis", "vae"],
       summary: (now) =>
-        [vaeSummary(now), now.clip_skip === "1" ? "" : `clip skip ${now.clip_skip}`].filter(Boolean).join(", "),
+        [
+          vaeSummary(now),
+          now.clip_skip !== "1" && `clip skip ${now.clip_skip}`,
+          now.emphasis !== "original" && `emphasis ${config.emphases[now.emphasis]}`,
+        ]
+          .filter(Boolean)
+          .join(", "),
       body: () => [
         vaeField(),
         slider("clip_skip", 1),
+        list("emphasis", () => Object.entries(config.emphases)),
         recipeReader(),
         h(
           "div.reader",

@@ -1,0 +1,62 @@
+// Templates, {a|b} and __wildcards__: each picture gets a drawing of its own, or all combinations are made in turn.
+
+import { inWords, post, Unreachable } from "../core/api.js";
+import { formTab } from "../core/route.js";
+import { some } from "../core/words.js";
+import { draft } from "../form/draft.js";
+import { isDynamic } from "../form/dynamic_text.js";
+import { form } from "../form/form.js";
+import { refuse } from "../form/rules.js";
+import { resultSize } from "../form/size.js";
+import { job } from "../jobs/job.js";
+import { offerUndo } from "../ui/undo_bar.js";
+
+/** Take Generate over where several pictures are to be drawn: a job for each. @returns {boolean} whether it did */
+export function generateDrawn() {
+  const { prompt, negative_prompt: negative, count } = form.get();
+  if (count === 1 || !(isDynamic(prompt) || isDynamic(negative))) return false;
+  submitAll(Array.from({ length: count }, () => ({})));
+  return true;
+}
+
+/** Ask how many pictures the template means, say so, and make them when that is pressed. */
+export async function offerCombinations() {
+  const { prompt, negative_prompt: negative } = form.get();
+  try {
+    const { total, prompts } = await post("/prompts/combinations", { prompt, negative_prompt: negative });
+    const made = prompts.map(([one, other]) => ({ prompt: one, negative_prompt: other, dynamic: false }));
+    const template = { prompt, negative_prompt: negative, styles: form.get().styles };
+    return {
+      words: `All combinations are ${some(total, "picture")}.`,
+      make: () => submitAll(made.map((one) => ({ ...one, template }))),
+    };
+  } catch (problem) {
+    refuse(inWords(problem));
+    return null;
+  }
+}
+
+// Each waits for the one before, so that the queue stays free for others; the seeds follow one another.
+async function submitAll(changes) {
+  const tab = formTab();
+  const first = await draft(tab);
+  const look = { ...resultSize(form.get(), tab), count: 1 };
+  const seed = first.seed === undefined ? null : BigInt(first.seed);
+  for (const [index, change] of changes.entries()) {
+    const own = seed === null ? {} : { seed: String((seed + BigInt(index)) % (1n << 64n)) };
+    const note = `picture ${index + 1} of ${changes.length}`;
+    try {
+      const { id } = await post("/jobs", { ...first, ...change, ...own, count: 1 });
+      job.enqueue(id, look, note);
+      const done = await job.whenEnded(id);
+      if (done.phase !== "done") {
+        if (index + 1 < changes.length) offerUndo(`Ended at ${note}.`, null);
+        return;
+      }
+    } catch (problem) {
+      if (problem instanceof Unreachable) offerUndo(`The connection broke: ${note} was not begun.`, null);
+      else refuse(inWords(problem));
+      return;
+    }
+  }
+}
