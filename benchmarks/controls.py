@@ -26,7 +26,8 @@ from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts
 from engine.device.devices import choose_device
 from engine.images.preprocessors import Preprocessors
 from engine.job_models import acquire
-from engine.models.manager import Bundle, ModelManager
+from engine.models.bundle import Bundle
+from engine.models.manager import ModelManager
 from engine.pipeline import first_noise
 from engine.sampling.denoise import Controls
 from engine.sampling.noise import OwnNoise

@@ -33,7 +33,7 @@ from engine.device.memory import give_back_freed_memory
 from engine.device.openvino_backend import import_openvino
 from engine.engine import Engine, EngineOptions
 from engine.families.unet import UNetCall, predict_with
-from engine.models.manager import Bundle
+from engine.models.bundle import Bundle
 from engine.pipeline import first_noise, sampling_of
 from engine.sampling.denoise import denoise
 

@@ -28,7 +28,8 @@ from engine.engine import Engine, EngineOptions
 from engine.families.unet import UNetCall
 from engine.images.vae import unscale
 from engine.lora.patch import LoadedLora, patch_loras
-from engine.models.manager import Bundle, ModelManager
+from engine.models.bundle import Bundle
+from engine.models.manager import ModelManager
 
 _WARM_UPS = 3
 _RAW_BYTES = 2**28

@@ -22,8 +22,9 @@ from engine.device.card_evaluator import CardEvaluator
 from engine.device.devices import Device
 from engine.device.evaluations import Call, Outputs
 from engine.families import builder_of, family_of
+from engine.models.bundle import Bundle
 from engine.models.loading import HostModel
-from engine.models.manager import Bundle, ModelManager, _cache_key
+from engine.models.manager import ModelManager, _cache_key
 from engine.models.module_slot import build
 from engine.sampling.denoise import Conditions, denoise
 from engine.sampling.samplers import sampling_for

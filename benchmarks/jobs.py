@@ -19,7 +19,8 @@ from contract.records import EngineStatus
 from contract.work import WorkDone, Worker, WorkItem
 from engine.device.devices import choose_device
 from engine.images import vae
-from engine.models.manager import Bundle, ModelManager
+from engine.models.bundle import Bundle
+from engine.models.manager import ModelManager
 from studio.settings import Settings
 from studio.studio import Studio
 from studio.workers.inline import InlineWorker

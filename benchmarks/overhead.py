@@ -28,7 +28,8 @@ from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts
 from engine.device.devices import choose_device
 from engine.engine import Engine, EngineOptions
 from engine.families.unet import predict_with
-from engine.models.manager import Bundle, ModelManager
+from engine.models.bundle import Bundle
+from engine.models.manager import ModelManager
 from engine.pipeline import first_noise, sampling_of
 from engine.sampling.denoise import Controls, denoise
 from engine.sampling.noise import OwnNoise

@@ -33,7 +33,8 @@ from engine.device.devices import choose_device
 from engine.device.memory import give_back_freed_memory
 from engine.images.preprocessors import Preprocessors
 from engine.job_models import acquire
-from engine.models.manager import Bundle, ModelManager
+from engine.models.bundle import Bundle
+from engine.models.manager import ModelManager
 
 SLOPE_LIMIT_MB = 0.2
 FAILS_EVERY = 7

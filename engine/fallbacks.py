@@ -9,7 +9,8 @@ from contract.errors import NoValidPicture
 from engine.device.attention import slice_attention
 from engine.device.devices import release
 from engine.errors import is_out_of_memory
-from engine.models.manager import Bundle, ModelManager
+from engine.models.bundle import Bundle
+from engine.models.manager import ModelManager
 from engine.pipeline import ImagePlan
 
 log = logging.getLogger(__name__)

@@ -27,7 +27,8 @@ from engine.adapters.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInve
 from engine.images.inpaint_region import InpaintRegion
 from engine.images.preprocessors import Preprocessors
 from engine.lora.patch import LoadedLora, patch_loras
-from engine.models.manager import Bundle, ModelManager
+from engine.models.bundle import Bundle
+from engine.models.manager import ModelManager
 from engine.sampling.denoise import Controls
 
 LocatedModel = tuple[ModelRef, str]  # a model and its path

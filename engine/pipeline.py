@@ -36,7 +36,7 @@ from engine.images.init_latents import (
 from engine.images.inpaint_region import InpaintRegion, inpaint_region_of
 from engine.images.vae import decode, encode
 from engine.job_models import JobModels
-from engine.models.manager import Bundle
+from engine.models.bundle import Bundle
 from engine.sampling.denoise import Controls, LatentStep, Predict, denoise
 from engine.sampling.guidance.protocol import make_guide
 from engine.sampling.noise import NoiseSource, noise_source

@@ -11,7 +11,7 @@ from contract.work import RawImage, WorkItem
 from engine.device.host_copy import HostCopy
 from engine.fallbacks import NonFiniteOutput
 from engine.images.previews import PreviewMaker, finished_preview
-from engine.models.manager import Bundle
+from engine.models.bundle import Bundle
 from engine.pipeline import Progress
 
 _FEW_STEPS = 8  # of distilled models: the VAE is a large part of their time

@@ -24,7 +24,7 @@ from engine.device.evaluations import Evaluate, Outputs
 from engine.images.image_io import fit, open_input
 from engine.images.inpaint_region import InpaintRegion
 from engine.images.preprocessors import Preprocessors, pixel_perfect_resolution
-from engine.models.manager import Bundle
+from engine.models.bundle import Bundle
 from engine.sampling.denoise import Conditions, ControlResiduals, Controls, Span
 
 Size = tuple[int, int]  # width, height

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from contract.errors import InvalidRecipe
 from contract.recipe import HypernetworkUse
-from engine.models.manager import Bundle
+from engine.models.bundle import Bundle
 
 _NAME = re.compile(r"(\d+)\.([01])\.linear\.(\d+)\.(weight|bias)")
 _SIDES = "kv"  # 0 is of the keys, 1 of the values

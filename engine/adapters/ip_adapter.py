@@ -16,7 +16,7 @@ from transformers import CLIPImageProcessor
 from contract.errors import InvalidRecipe
 from contract.recipe import IpAdapter, Recipe
 from engine.images.image_io import open_input
-from engine.models.manager import Bundle
+from engine.models.bundle import Bundle
 from engine.sampling.denoise import Conditions, ControlResiduals, Controls, Span
 
 

@@ -27,7 +27,7 @@ from engine.adapters.textual_inversion import (
 )
 from engine.device.evaluations import by_modules
 from engine.families.family import Encoded
-from engine.models.manager import Bundle
+from engine.models.bundle import Bundle
 from engine.sampling.denoise import Conditions, ConditionsAt
 
 MAX_CHUNKS = 20  # 1,500 tokens; attention to more than that only costs time

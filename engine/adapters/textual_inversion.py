@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from catalog.detect.embedding_names import find_names, prompt_names, vector_tensors
 from contract.errors import InvalidRecipe
 from contract.recipe import ModelRef
-from engine.models.manager import Bundle
+from engine.models.bundle import Bundle
 
 
 @dataclass(frozen=True, slots=True)

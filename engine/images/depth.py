@@ -10,7 +10,7 @@ from torch import Tensor
 from contract.errors import InvalidRecipe
 from contract.recipe import Recipe
 from engine.images.image_io import fit, open_input
-from engine.models.manager import Bundle
+from engine.models.bundle import Bundle
 
 # What MiDaS was trained on; the estimator's own preprocessor_config.json says the same.
 _SIDE, _MEAN, _DEVIATION = 384, 0.5, 0.5

@@ -17,7 +17,7 @@ from torch.nn import functional
 from contract.parts import made_steps
 from engine.images.inpaint_region import InpaintRegion
 from engine.images.vae import encode, scale
-from engine.models.manager import Bundle
+from engine.models.bundle import Bundle
 from engine.sampling.denoise import Conditions, ControlResiduals, Predict
 from engine.sampling.mask_blend import MaskBlend
 from engine.sampling.noise import NoiseSource

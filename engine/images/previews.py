@@ -25,7 +25,7 @@ from contract.work import RawImage
 from engine.device.host_copy import HostCopy
 from engine.images.taesd import TinyDecoder, load_tiny_decoder
 from engine.images.vae import scale as scale_latents
-from engine.models.manager import Bundle
+from engine.models.bundle import Bundle
 
 SIDE = 256  # longest side of a preview, pixels
 _SAMPLES, _SAMPLE_SIDE = 6, 128

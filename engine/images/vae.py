@@ -16,7 +16,7 @@ from contract.work import RawImage
 from engine.device.devices import free_bytes, release
 from engine.device.evaluations import Call, Outputs
 from engine.errors import is_out_of_memory
-from engine.models.manager import Bundle
+from engine.models.bundle import Bundle
 
 TILED_FROM = 1536 * 1536  # pixels; below, one pass is faster and has no seams to hide
 _TILE = 768  # pixels

@@ -23,7 +23,7 @@ from engine.lora.alphas import Alphas, alphas_of, stamp_of_settings
 from engine.lora.deltas import Delta, ShapeMismatch, deltas_of, merged
 from engine.lora.keys import Layer, ModuleNames, match_layers
 from engine.lora.ldm_names import block_of
-from engine.models.manager import Bundle
+from engine.models.bundle import Bundle
 
 
 def _block_order(ins: Sequence[int], outs: Sequence[int]) -> tuple[str, ...]:

@@ -7,14 +7,11 @@ read is in `loading.py`, which of its components are on a card in `offload.py`.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
-from transformers import CLIPTokenizer
 
 from contract.errors import OutOfMemory, StudioError
 from contract.recipe import ModelRef
@@ -22,19 +19,17 @@ from contract.records import ResidentModel
 from contract.work import path_key
 from engine import errors
 from engine.checkpoints.tokenizers import ClipTokenizers
-from engine.device.attention import has_plain_attention, unslice_attention
-from engine.device.card_evaluator import CardEvaluator
+from engine.device.attention import unslice_attention
 from engine.device.devices import Device, device_bytes, give_back_pinned, release
-from engine.device.evaluations import Call, Outputs
 from engine.device.memory import memory
 from engine.device.openvino_backend import OpenVino
 from engine.families import family_of
-from engine.families.family import ModelFamily
+from engine.models.bundle import Bundle
 from engine.models.card_copies import drop_copies, keep_copy, make_room_on_card
 from engine.models.idle_evaluations import make_wanted
 from engine.models.layerwise_casting import StorageChoice, half_dtype
 from engine.models.loading import Fetch, HostModel, LoadPlan, plan_load
-from engine.models.module_slot import ModuleSlot, State, build
+from engine.models.module_slot import ModuleSlot, build
 from engine.models.offload import LESS_MEMORY, Offload, OffloadChoice, Offloader, choose_mode, next_mode
 from engine.models.second_card import use_second_card
 from engine.weights.weight_buffer import Layout, WeightBuffer
@@ -45,95 +40,6 @@ _COMPILE_MARGIN = 1.5  # times its weights that a compiled model takes while it 
 _FETCH_MARGIN = 1.1  # reading ahead leaves a tenth of a model free
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """What a lease gives: a checkpoint (or a control or adapter), ready to run. Valid only inside the lease.
-
-    A checkpoint has the components that its family declares, and a depth_estimator if it comes with one. Any other
-    model has the one component of `components.py`, and neither tokenizers nor a scheduler.
-
-    Attributes:
-        digests: By component: a text that changes with its weights.
-        zeroes_empty_prompt: Whether this model was trained so, in a family that does it.
-        vae_override: The bundle whose VAE is used instead of the model's own.
-    """
-
-    ref: ModelRef
-    family: ModelFamily
-    device: Device
-    tokenizers: tuple[CLIPTokenizer, ...]
-    scheduler_config: Mapping[str, Any]
-    digests: Mapping[str, str]
-    offloader: Offloader = field(repr=False)
-    _slot: ModuleSlot = field(repr=False)
-    openvino: OpenVino | None = field(default=None, repr=False)
-    zeroes_empty_prompt: bool = True
-    vae_override: "Bundle | None" = None
-
-    def onload(self, component: str) -> nn.Module:
-        """Bring a component to the device and return it, to run it; where memory is short, others make way.
-
-        Raises:
-            KeyError: the model has no such component.
-        """
-        if component == "vae" and self.vae_override is not None:
-            return self.vae_override.onload(component)
-        return self.offloader.onload(component)
-
-    def has(self, component: str) -> bool:
-        """Whether there is such a component."""
-        return component in self._slot.modules or (component == "vae" and self.vae_override is not None)
-
-    def with_vae(self, vae: "Bundle") -> "Bundle":
-        """This model with the VAE of another bundle."""
-        return replace(self, vae_override=vae, digests={**self.digests, **vae.digests})
-
-    @property
-    def modules(self) -> Mapping[str, nn.Module]:
-        """The model's own components, to look at their structure: their weights may be offloaded."""
-        return self._slot.modules
-
-    def state_of(self, kind: type[State]) -> State:
-        """What an adapter keeps about its changes to these weights, by its class; gone when others are swapped in."""
-        return self._slot.state_of(kind)
-
-    def evaluate(self, component: str, call: Call, *inputs: Tensor) -> Outputs:
-        """`call(module, *inputs)` by what is ready and best."""
-        if component == "vae" and self.vae_override is not None:
-            return self.vae_override.evaluate(component, call, *inputs)
-        self.onload(component)
-        weights = self.digests[component] if self.openvino else ""
-        return self._slot.evaluate(component, call, inputs, weights, component == self.family.facts.denoiser)
-
-    def forget_wanted(self) -> None:
-        """Weights are about to change in place."""
-        self._slot.evaluations.forget_wanted()
-
-    @property
-    def evaluator(self) -> CardEvaluator | None:
-        """Of its denoiser; None where that moves, or computes attention otherwise than it is recorded and compiled."""
-        denoiser = self._slot.modules[self.family.facts.denoiser]
-        if self._slot.may_offload or not has_plain_attention(denoiser):
-            return None
-        return self._slot.evaluator
-
-    def present(self, component: str, name: str) -> Tensor | None:
-        """A tensor as it is now on the device; None while its component is offloaded."""
-        return self._slot.present(component, name)
-
-    def original(self, component: str, name: str) -> Tensor:
-        """The model's own tensor, in host memory: never to be written."""
-        return self._slot.original(component, name)
-
-    def replace(self, component: str, values: Mapping[str, Tensor]) -> None:
-        """Override tensors of a component, by values of any device and dtype, until they are restored."""
-        self._slot.replace(component, values)
-
-    def restore(self, component: str, names: Iterable[str]) -> None:
-        """Give tensors the model's own values again, to the bit."""
-        self._slot.restore(component, names)
 
 
 class ModelManager:

@@ -8,7 +8,8 @@ import torch
 
 from catalog.models import ModelEntry
 from engine.device.devices import Device, room_for_copies
-from engine.models.manager import Bundle, ModelManager
+from engine.models.bundle import Bundle
+from engine.models.manager import ModelManager
 from engine.models.module_slot import ModuleSlot
 
 CARD = Device(torch.device("cpu"), "a card", copies_weights=True, keeps_copies=True, memory_bytes=2**30)

@@ -14,7 +14,8 @@ from contract.recipe import LoraUse
 from engine.device.devices import Device, choose_device
 from engine.lora.deltas import deltas_of
 from engine.lora.patch import LoadedLora, patch_loras
-from engine.models.manager import Bundle, ModelManager
+from engine.models.bundle import Bundle
+from engine.models.manager import ModelManager
 from tests.support.tiny_loras import LINEAR, Made, chosen, dotted, make
 
 CARD = Device(torch.device("cpu"), "a card", copies_weights=True, keeps_copies=True, memory_bytes=2**30)

@@ -15,7 +15,7 @@ from contract.recipe import ImageRef, Recipe
 from contract.tasks import Generate
 from contract.work import RawImage, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkImage, WorkItem, path_key
 from engine.engine import Engine, EngineOptions
-from engine.models.manager import Bundle
+from engine.models.bundle import Bundle
 from tests.engine.test_image_io import png
 
 Make = Callable[..., Any]

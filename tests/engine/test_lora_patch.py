@@ -19,7 +19,8 @@ from engine.device.devices import Device
 from engine.lora import deltas
 from engine.lora.ldm_names import block_of, ldm_names
 from engine.lora.patch import ORDERS, LoadedLora, patch_loras
-from engine.models.manager import Bundle, ModelManager
+from engine.models.bundle import Bundle
+from engine.models.manager import ModelManager
 from tests.engine.conftest import CPU
 from tests.support.tiny_loras import ATTENTION, CONV, LINEAR, Made, chosen, dotted, kohya, kohya_xl, make
 

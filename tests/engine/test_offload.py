@@ -17,7 +17,8 @@ from engine.device.devices import Device
 from engine.engine import Engine, EngineOptions
 from engine.families.unet import predict_with
 from engine.models import group_offload
-from engine.models.manager import Bundle, ModelManager
+from engine.models.bundle import Bundle
+from engine.models.manager import ModelManager
 from engine.models.module_slot import ModuleSlot
 from engine.models.offload import MODES, Offload, choose_mode
 from engine.sampling.denoise import Conditions

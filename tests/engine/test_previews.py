@@ -15,7 +15,8 @@ from catalog.models import ModelEntry
 from engine.images import previews
 from engine.images.previews import SIDE, PreviewMaker, draw_pictures, finished_preview, fit_preview_map
 from engine.images.taesd import TinyDecoder, load_tiny_decoder
-from engine.models.manager import Bundle, ModelManager
+from engine.models.bundle import Bundle
+from engine.models.manager import ModelManager
 
 CPU = torch.device("cpu")
 MIX = torch.tensor([[1.0, -0.5, 0.3], [0.2, 0.9, -0.7], [-0.4, 0.1, 1.1], [0.6, 0.6, 0.6]])  # latents from RGB

@@ -23,7 +23,8 @@ from engine.adapters.prompt_encoder import (
     weigh_prompt_embeds,
 )
 from engine.families.family import Encoded
-from engine.models.manager import Bundle, ModelManager
+from engine.models.bundle import Bundle
+from engine.models.manager import ModelManager
 from tests.support.tiny import make_tokenizer
 
 TOKENIZER = make_tokenizer()
