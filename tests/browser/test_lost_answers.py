@@ -83,7 +83,7 @@ def test_what_the_page_does_by_itself_takes_no_refusal_away(visit: Callable[...,
     send(page)
     expect(page.locator(SAID)).to_be_visible()
     before = page.evaluate("JSON.stringify(darkroom.form.get())")
-    page.evaluate("later.forEach((work) => work())")
+    page.evaluate("for (const work of later) work({ timeRemaining: () => 50 })")
     assert page.evaluate("later.length") > 0
     assert page.evaluate("JSON.stringify(darkroom.form.get())") == before
     expect(page.locator(SAID)).to_be_visible()
@@ -112,7 +112,7 @@ def test_an_event_that_never_answers_says_what_the_api_refuses(visitor: Visitor)
     page.evaluate("darkroom.job.bindTrigger(() => {})")
     page.evaluate("darkroom.form.set({ ...darkroom.form.get(), prompt: '<lora:nowhere:1>' })")
     page.keyboard.press("Control+Enter")
-    expect(page.locator("[data-field=prompt] .problem").first).to_contain_text("LoRA “nowhere” is not here.")
+    expect(page.locator("[data-field=prompt] > .problem").first).to_contain_text("LoRA “nowhere” is not here.")
 
 
 def test_without_a_connection_the_status_says_so_and_the_job_goes_when_it_is_back(visitor: Visitor) -> None:
@@ -154,7 +154,7 @@ def test_half_a_character_is_named_at_once_and_by_the_server(visitor: Visitor) -
     page.evaluate("darkroom.form.set({ ...darkroom.form.get(), prompt: 'a cat \\ud83d' })")
     asked.clear()
     page.click("#generate")
-    problem = page.locator("[data-field=prompt] .problem").first
+    problem = page.locator("[data-field=prompt] > .problem").first
     expect(problem).to_contain_text("Prompt has half of a character at place 7")
     assert not any("queue/join" in url for url in asked)
     answer = page.evaluate("""async () => (await fetch("/api/v1/jobs", { method: "POST",
