@@ -221,10 +221,13 @@ export function showField(field) {
   const spot = spots.get(field);
   const box = boxOf(field) ?? spot?.input ?? boxOf("width");
   box?.closest("details")?.setAttribute("open", "");
+  // A text comes before the buttons above it.
   const control =
     field === "height"
       ? spot?.input
-      : /** @type {HTMLElement|null|undefined} */ (box?.querySelector("textarea, input:not([hidden]), select, button"));
+      : /** @type {HTMLElement|null|undefined} */ (
+          box?.querySelector("textarea") ?? box?.querySelector("input:not([hidden]), select, button")
+        );
   control?.dispatchEvent(new Event("problem", { bubbles: true }));
   control?.focus();
 }
