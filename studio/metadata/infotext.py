@@ -133,7 +133,7 @@ def parse_hashes(text: str) -> dict[str, str]:
 def _quote(text: str) -> str:
     """A value as JSON, if it could be mistaken for several pairs; else as it is."""
     has_mark = any(mark in text for mark in ",:\n\r")
-    if has_mark or text != text.strip() or text.startswith('"'):
+    if has_mark or text != text.strip() or text.startswith(('"', "{")):
         return json.dumps(text, ensure_ascii=False)
     return text
 
@@ -213,7 +213,7 @@ def parse_pairs(line: str) -> dict[str, str]:
                 # A list or an object as JSON, which some write without quotes.
                 with suppress(ValueError, RecursionError):
                     table_end = json.JSONDecoder().raw_decode(line, start)[1]
-        if table_end:
+        if table_end and not line[table_end : _find_comma(line, table_end)].strip():
             value = line[start:table_end]
             comma = _find_comma(line, table_end)
         elif quote_end:

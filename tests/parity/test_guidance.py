@@ -15,6 +15,7 @@ from engine.models.manager import ModelManager
 from engine.pipeline import first_noise, sampling_of
 from engine.sampling.denoise import denoise
 from engine.sampling.guidance.protocol import make_guide
+from engine.sampling.noise import OwnNoise
 from tests.engine.conftest import CPU
 from tests.parity.test_stock_pipelines import STEPS, TOLERANCE, Pipes, pipes, stock_latents, stock_scheduler
 
@@ -46,7 +47,7 @@ def our_latents(recipe: Recipe, entry: ModelEntry) -> torch.Tensor:
     with ModelManager(CPU).lease(entry.ref, str(entry.path)) as bundle:
         sampling = sampling_of(recipe, bundle)
         told = encode_prompts(recipe, bundle, EmbeddingCache())
-        noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed))
+        noise = first_noise(recipe, OwnNoise(torch.Generator().manual_seed(recipe.seed)))
         predict = predict_with(bundle.onload, torch.float32)
         guide = make_guide(recipe.guidance_methods, sampling, bundle.modules["unet"])
         *_, last = denoise(lambda _: predict, told.at, sampling, noise, recipe.guidance, guide=guide)

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contract.recipe import ModelRef, Recipe
@@ -146,6 +146,7 @@ LINE = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), max_s
 
 
 @settings(max_examples=200, deadline=None)
+@example(prompt=[], negative=[], name="{}0", seed=0, guidance=1.0, clip_skip=1)
 @given(
     prompt=st.lists(LINE, max_size=4),
     negative=st.lists(LINE, max_size=3),

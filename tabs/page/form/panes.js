@@ -32,7 +32,7 @@ export function fillSections(element, { sections }, makers) {
     document.documentElement.classList.toggle("no-panes", !generates(tab));
     if (generates(tab)) show(config.sections[tab]);
   });
-  if (window.requestIdleCallback) requestIdleCallback(fillSome);
+  if (typeof window.requestIdleCallback === "function") requestIdleCallback(fillSome);
   else setTimeout(fillRest);
 }
 
