@@ -29,7 +29,8 @@ export function number_fields(element) {
 
 /** Sampler and schedule; only pairs that make sense are offered. */
 export function sampler_fields(element) {
-  const difference = h("p.hint", {});
+  // What only those ask for who compare with another program.
+  const difference = h("p.explain", {});
   form.watch(({ sampler }) => setText(difference, samplerOf(sampler)?.difference ?? ""));
   element.replaceChildren(
     h(
