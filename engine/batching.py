@@ -177,6 +177,8 @@ class SharingJob:
             if self._device.type == "cuda":
                 torch.cuda.set_device(self._device)  # each thread has a current device of its own
             with closing(events):
+                if self._is_abandoned:
+                    return
                 for event in events:
                     self._event = event
                     self._give_up_turn()

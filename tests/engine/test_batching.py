@@ -259,6 +259,20 @@ def test_one_job_fails_and_the_other_does_not(
     assert isinstance(found["job2"][-1], WorkDone)
 
 
+def test_a_job_that_is_given_up_before_its_turn_does_nothing(
+    sharing_engine: Engine, make_recipe: Make, make_work_item: Make, rows: list[int]
+) -> None:
+    events: Iterator[WorkerEvent] = sharing_engine.generate(make_work_item(make_recipe(steps=6), job_id="first"), never)
+    for event in events:
+        if isinstance(event, WorkStep) and event.index == 2:
+            assert sharing_engine.join(make_work_item(make_recipe(steps=6), job_id="other"), never)
+            break
+    done = len(rows)
+    events.close()  # type: ignore[attr-defined]
+    assert len(rows) == done
+    assert not any(model.in_use for model in sharing_engine.describe().models)
+
+
 def test_a_run_that_is_given_up_leaves_no_thread_and_no_lease(
     sharing_engine: Engine, make_recipe: Make, make_work_item: Make
 ) -> None:
