@@ -36,6 +36,7 @@ from engine.families.unet import UNetCall, predict_with
 from engine.models.bundle import Bundle
 from engine.pipeline import first_noise, sampling_of
 from engine.sampling.denoise import denoise
+from engine.sampling.noise import OwnNoise
 
 STARTER = Path(__file__).resolve().parent.parent / "models" / "starter"
 FIGURES = ("35", "36", "37", "38")
@@ -76,7 +77,7 @@ def rested(options: EngineOptions, item: WorkItem) -> Engine:
 def our_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
     """`engine/sampling/denoise.py` with whatever is ready to evaluate the U-Net."""
     told = encode_prompts(recipe, bundle, EmbeddingCache())
-    noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed))
+    noise = first_noise(recipe, OwnNoise(torch.Generator().manual_seed(recipe.seed)))
     predict = predict_with(bundle.onload, bundle.device.dtype, evaluate=bundle.evaluate)
 
     def run() -> torch.Tensor:
@@ -97,7 +98,7 @@ def bare_openvino(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
     model.reshape({0: list(shape), 1: [], 2: list(told.shape)})
     options = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
     request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
-    noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed))
+    noise = first_noise(recipe, OwnNoise(torch.Generator().manual_seed(recipe.seed)))
     sampling = sampling_of(recipe, bundle)
     inputs: dict[int, Any] = {2: told.numpy()}
 

@@ -83,6 +83,7 @@ def workers(entry: ModelEntry, count: int) -> Iterator[Round]:
     """A studio with so many workers; a round ends when the last image is saved."""
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
         settings = Settings(
+            backend="torch",  # as the bare processes
             data_dir=Path(folder),
             model_dirs=(entry.path.parent,),
             device=",".join(["cpu"] * count),
