@@ -80,9 +80,10 @@ class BatchTable:
                 for _ in range(_TIMED):
                     evaluate(size)
                 now = clock()
-            except (RuntimeError, MemoryError) as error:
+            except (RuntimeError, MemoryError, ValueError, TypeError) as error:
+                # The image that was measured with is there: its job must not fail for this.
                 if not is_out_of_memory(error):
-                    raise
+                    log.warning("%s: %d images at once can't be evaluated: %s", key, size, str(error)[:150])
                 release()
                 break
             seconds = (now - since) / _TIMED / size

@@ -2,7 +2,7 @@
 
 A graph is recorded at the second use of its shapes and used where it gives the eager bits. It reads the module's
 weights at their addresses: whoever moves them calls `Graphs.forget`; what is copied into them (swaps, LoRAs) is seen.
-Knows no models; `evaluation.py` decides what is recorded.
+Knows no models; `card_evaluator.py` decides what is recorded.
 """
 
 import logging

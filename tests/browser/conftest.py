@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from tests.support.browser_site import Profiles, Site, Visitor, launch, visiting
+
+PAGE = Path(__file__).parents[2] / "tabs/page"
+ADDRESS = "http://darkroom.test"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,6 +37,24 @@ def browser() -> Iterator[Browser]:
         found = launch(playwright)
         yield found
         found.close()
+
+
+@pytest.fixture(scope="module")
+def module(browser: Browser) -> Iterator[Page]:
+    """A page that has nothing but the page's modules."""
+
+    def give(route: Route) -> None:
+        name = route.request.url.removeprefix(f"{ADDRESS}/")
+        if name:
+            route.fulfill(path=PAGE / name, content_type="text/javascript")
+        else:
+            route.fulfill(body="<!doctype html>", content_type="text/html")
+
+    page = browser.new_page()
+    page.route("**/*", give)
+    page.goto(f"{ADDRESS}/")
+    yield page
+    page.close()
 
 
 @pytest.fixture(scope="package")

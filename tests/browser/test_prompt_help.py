@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from contract.prompt import parse_prompt
 from contract.values import Emphasis
@@ -15,8 +14,6 @@ from tests.support.browser_site import Site, Visitor
 from tests.support.model_folders import make_lora
 from tests.support.tiny import WORDS, make_tokenizer
 
-PAGE = Path(__file__).parents[2] / "tabs/page"
-ADDRESS = "http://darkroom.test"
 LORAS = [
     {"kind": "lora", "name": "ink", "title": "ink", "family": "sd1"},
     {"kind": "lora", "name": "ink_xl", "title": "ink_xl", "family": "sdxl"},
@@ -29,24 +26,6 @@ LINT = """async ([values, known]) => {
     return lint({ prompt: "", negative_prompt: "", emphasis: "original", ...values },
       { loras: list(known.loras), hypernetworks: list([]), embeddings: list(known.embeddings), isPasted: known.isPasted });
 }"""
-
-
-@pytest.fixture(scope="module")
-def module(browser: Browser) -> Iterator[Page]:
-    """A page that has nothing but the page's modules."""
-
-    def give(route: Route) -> None:
-        name = route.request.url.removeprefix(f"{ADDRESS}/")
-        if name:
-            route.fulfill(path=PAGE / name, content_type="text/javascript")
-        else:
-            route.fulfill(body="<!doctype html>", content_type="text/html")
-
-    page = browser.new_page()
-    page.route("**/*", give)
-    page.goto(f"{ADDRESS}/")
-    yield page
-    page.close()
 
 
 def notes_on(module: Page, *, is_pasted: bool = False, **values: object) -> list[dict[str, Any]]:

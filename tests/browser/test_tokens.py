@@ -1,36 +1,13 @@
 """The page counts a prompt's tokens and chunks as the engine makes them, where it knows the words."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Page
 
 from contract.prompt import parse_prompt
 from engine.adapters.prompt_encoder import split_in_chunks
 from tests.support.tiny import WORDS, make_tokenizer
 
-PAGE = Path(__file__).parents[2] / "tabs/page"
-ADDRESS = "http://darkroom.test"
 TOKENIZER = make_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def module(browser: Browser) -> Iterator[Page]:
-    """A page that has nothing but the page's modules."""
-
-    def give(route: Route) -> None:
-        name = route.request.url.removeprefix(f"{ADDRESS}/")
-        if name:
-            route.fulfill(path=PAGE / name, content_type="text/javascript")
-        else:
-            route.fulfill(body="<!doctype html>", content_type="text/html")
-
-    page = browser.new_page()
-    page.route("**/*", give)
-    page.goto(f"{ADDRESS}/")
-    yield page
-    page.close()
 
 
 @pytest.mark.parametrize(

@@ -334,6 +334,16 @@ def test_the_table_is_measured_once(seconds: dict[int, float], memory: int, most
     assert not BatchTable(CUDA, tmp_path).knows("another")
 
 
+def test_an_error_of_a_batch_ends_the_measuring_and_nothing_else(tmp_path: Path) -> None:
+    def evaluate(size: int) -> None:
+        if size > 1:
+            raise RuntimeError("no kernel for this batch")
+
+    table = BatchTable(CUDA, tmp_path)
+    table.measure("shape", evaluate, iter(range(1000)).__next__)
+    assert table.knows("shape") and table.most("shape") == 1
+
+
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"shape": "many"}', '{"shape": 3}'])
 def test_a_damaged_table_is_measured_again(content: str, tmp_path: Path) -> None:
     card = Card(IDLE)
