@@ -28,6 +28,8 @@ from typing import IO, Any, Callable, Dict, Iterator, List, Mapping, NamedTuple,
 ROOT = Path(__file__).resolve().parent
 OLDEST, NEWEST = (3, 11), (3, 13)
 OPENVINO = "requirements-openvino.txt"
+BARE = "requirements-test-bare.txt"  # of which pip gets nothing but what it names
+TESTS = ["requirements.txt", "requirements-test.txt", BARE]
 CUDA_INDEX = "https://download.pytorch.org/whl/cu128"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 LOOK_S = 3.0  # how long it may take to look whether that index answers
@@ -373,18 +375,22 @@ def fingerprints(root: Path, names: Sequence[str], machine: Machine) -> Dict[str
 
 def pip_steps(root: Path, names: Sequence[str], venv: Venv, index: str) -> List[List[str]]:
     """The arguments of each `pip install`, in order. With the CPU index, xformers is left out: it needs CUDA."""
-    files = []
+    files, alone = [], []  # type: List[str], List[List[str]]
     for name in names:
         path = root / name
+        if name == BARE:
+            alone.append(["--no-deps", "-r", str(path)])
+            continue
         if index == CPU_INDEX:
             text = path.read_text(encoding="utf-8")
             path = venv.folder / name
             path.write_text(re.sub(r"^xformers\b.*\n?", "", text, flags=re.MULTILINE), encoding="utf-8")
         files += ["-r", str(path)]
     if not index:
-        return [files]
+        return [files, *alone]
     label = index.rsplit("/", 1)[1]  # "+cu128", so that a CPU build of the same version does not count
-    return [["--no-deps", "--index-url", index] + [f"{pin}+{label}" for pin in torch_pins(root, names[0])], files]
+    torch = ["--no-deps", "--index-url", index] + [f"{pin}+{label}" for pin in torch_pins(root, names[0])]
+    return [torch, files, *alone]
 
 
 def pip_environment(environ: Mapping[str, str], downloads: Path) -> Dict[str, str]:
@@ -599,7 +605,7 @@ def main(arguments: List[str]) -> int:
         machine = this_machine()
         check_python(machine)
         if arguments[:1] == ["test"]:
-            venv = prepare(ROOT, machine, ["requirements.txt", "requirements-test.txt"], say_aloud)
+            venv = prepare(ROOT, machine, TESTS, say_aloud)
             os.chdir(str(ROOT))
             return hand_over([str(venv.python), "-m", "pytest", *arguments[1:]], machine.system)
         if not (ROOT / "app.py").is_file():

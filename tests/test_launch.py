@@ -256,6 +256,13 @@ def test_without_cuda_both_come_from_one_index_and_xformers_stays_out(project: P
     assert read == [PINS.replace("xformers==0.0.35; sys_platform == 'linux'\n", ""), "pytest==9.2.0\n"]
 
 
+@pytest.mark.parametrize("index", ["", launch.CPU_INDEX])
+def test_what_is_wanted_bare_comes_last_and_alone(project: Path, venv: Venv, index: str) -> None:
+    *before, last = launch.pip_steps(project, launch.TESTS, venv, index)
+    assert last == ["--no-deps", "-r", str(project / launch.BARE)]
+    assert not any(launch.BARE in word for step in before for word in step)
+
+
 def test_the_real_pins_and_xformers_are_found(venv: Venv) -> None:
     first, second = launch.pip_steps(launch.ROOT, ["requirements.txt"], venv, launch.CPU_INDEX)
     assert [pin.split("==")[0] for pin in first[3:]] == ["torch", "torchvision"]
@@ -434,8 +441,8 @@ def test_posix_becomes_the_app_and_windows_passes_its_code_on(monkeypatch: pytes
     [
         ([], ["requirements.txt"], ["app.py"]),
         (["--port", "1", "test"], ["requirements.txt"], ["app.py", "--port", "1", "test"]),
-        (["test"], ["requirements.txt", "requirements-test.txt"], ["-m", "pytest"]),
-        (["test", "-k", "queue"], ["requirements.txt", "requirements-test.txt"], ["-m", "pytest", "-k", "queue"]),
+        (["test"], launch.TESTS, ["-m", "pytest"]),
+        (["test", "-k", "queue"], launch.TESTS, ["-m", "pytest", "-k", "queue"]),
         (["--openvino", "--port", "1"], ["requirements.txt", launch.OPENVINO], ["app.py", "--port", "1"]),
     ],
 )
