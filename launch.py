@@ -575,6 +575,17 @@ def app_requirements(root: Path, machine: Machine, is_openvino_wanted: bool) -> 
     return ["requirements.txt"] + [OPENVINO] * (is_openvino_wanted or OPENVINO in stamp)
 
 
+def side_by_side(arguments: Sequence[str], system: str) -> List[str]:
+    """pytest's options for two processes, a file to each, where the whole suite is wanted; none where a part is named.
+
+    They come before the caller's: `-n 0` is one process, and a larger number more.
+    """
+    names_a_part = any(Path(argument.split("::")[0]).exists() for argument in arguments)
+    if names_a_part or system == "win32" or (os.cpu_count() or 1) < 2:
+        return []
+    return ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+
+
 def hand_over(command: List[str], system: str) -> int:
     """Become the command; on Windows, which can't, run it and pass on how it ended."""
     sys.stdout.flush()
@@ -607,7 +618,8 @@ def main(arguments: List[str]) -> int:
         if arguments[:1] == ["test"]:
             venv = prepare(ROOT, machine, TESTS, say_aloud)
             os.chdir(str(ROOT))
-            return hand_over([str(venv.python), "-m", "pytest", *arguments[1:]], machine.system)
+            options = [*side_by_side(arguments[1:], machine.system), *arguments[1:]]
+            return hand_over([str(venv.python), "-m", "pytest", *options], machine.system)
         if not (ROOT / "app.py").is_file():
             raise Problem("app.py is missing beside launch.py", "Get the whole project again.")
         names = app_requirements(ROOT, machine, "--openvino" in arguments)

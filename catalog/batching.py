@@ -2,10 +2,13 @@
 
 from catalog.guidance import changes_unet
 from contract.tasks import Generate, Task
+from contract.values import ModelRef
 
 
 def batch_key(task: Task) -> tuple[object, ...] | None:
     """Equal for tasks that one batch can take: they compute with the same weights, at the same size.
+
+    Weights are the same by their fingerprints: the sha256 may become known between one task and the next.
 
     Returns:
         None for a task that runs alone: it changes the model for itself, or is no generating.
@@ -17,4 +20,10 @@ def batch_key(task: Task) -> tuple[object, ...] | None:
         return None
     if changes_unet(recipe.guidance_methods):
         return None
-    return (recipe.model, recipe.vae, recipe.loras, recipe.width, recipe.height, recipe.guidance == 1)
+
+    def unhashed(ref: ModelRef) -> ModelRef:
+        return ref.model_copy(update={"sha256": None}) if ref.fingerprint else ref
+
+    vae = recipe.vae and unhashed(recipe.vae)
+    loras = tuple(use.model_copy(update={"model": unhashed(use.model)}) for use in recipe.loras)
+    return (unhashed(recipe.model), vae, loras, recipe.width, recipe.height, recipe.guidance == 1)

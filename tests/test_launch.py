@@ -23,6 +23,7 @@ LINUX = Machine((3, 11, 7), "linux", "x86_64", True, False)
 WINDOWS = Machine((3, 12, 1), "win32", "amd64", True, False)
 MAC = Machine((3, 13, 0), "darwin", "arm64", True, False)
 WINDOWS_NVIDIA = WINDOWS._replace(has_nvidia=True)
+SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 PINS = "# why\ntorch==2.10.0\ntorchvision==0.25.0\ntorchsde==0.2.6\nxformers==0.0.35; sys_platform == 'linux'\n"
 
 
@@ -441,8 +442,8 @@ def test_posix_becomes_the_app_and_windows_passes_its_code_on(monkeypatch: pytes
     [
         ([], ["requirements.txt"], ["app.py"]),
         (["--port", "1", "test"], ["requirements.txt"], ["app.py", "--port", "1", "test"]),
-        (["test"], launch.TESTS, ["-m", "pytest"]),
-        (["test", "-k", "queue"], launch.TESTS, ["-m", "pytest", "-k", "queue"]),
+        (["test"], launch.TESTS, ["-m", "pytest", *SIDE_BY_SIDE]),
+        (["test", "-n", "0"], launch.TESTS, ["-m", "pytest", *SIDE_BY_SIDE, "-n", "0"]),
         (["--openvino", "--port", "1"], ["requirements.txt", launch.OPENVINO], ["app.py", "--port", "1"]),
     ],
 )
@@ -461,12 +462,39 @@ def test_main_prepares_and_hands_over(
         return 5
 
     monkeypatch.setattr(launch, "ROOT", project)
+    monkeypatch.setattr(launch, "this_machine", lambda: LINUX)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.chdir(project)
     monkeypatch.setattr(launch, "prepare", prepare)
     monkeypatch.setattr(launch, "hand_over", hand_over)
     assert launch.main(arguments) == 5
     assert asked == [files]
     assert ran == [[str(venv.python)] + [str(project / part) if part == "app.py" else part for part in tail]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "system", "cores", "is_shared"),
+    [
+        ([], "linux", 2, True),
+        (["-x", "-m", "not browser", "--durations=30"], "darwin", 8, True),
+        (["app.py"], "linux", 2, False),
+        (["-q", "app.py::test_one"], "linux", 2, False),
+        ([], "linux", 1, False),
+        ([], "linux", None, False),
+        ([], "win32", 2, False),
+    ],
+)
+def test_only_the_whole_suite_takes_two_processes(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    system: str,
+    cores: int | None,
+    is_shared: bool,
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert launch.side_by_side(arguments, system) == (SIDE_BY_SIDE if is_shared else [])
 
 
 def test_openvino_stays_once_it_was_asked_for(project: Path, venv: Venv) -> None:

@@ -116,19 +116,22 @@ class JobTracker:
     def cancel(self, job_id: str, owner: str) -> None:
         """Stop a job, waiting or running; one that has ended stays as it is. Raises NotFound."""
         job = self._queue.record(job_id, owner)
-        if self._queue.withdraw(job_id, owner):
-            self.router.forget(job_id)
-            event_log = self.event_logs.live(job)
-            event = Cancelled(job_id=job_id, attempt=job.attempt, at=time.time())
-            event_log.append(event)
-            self.on_event(event)
-            self.on_ended(job, event_log)
-            self.on_queue_changed()
-            return
-        worker = self._queue.worker_of(job_id)
-        dispatcher = self.dispatchers.get(worker) if worker else None
-        if dispatcher is not None:
-            dispatcher.cancel(job_id)
+        for _ in range(2):  # between two of these looks a job may be handed over to another worker, once
+            if self._queue.withdraw(job_id, owner):
+                self.router.forget(job_id)
+                event_log = self.event_logs.live(job)
+                event = Cancelled(job_id=job_id, attempt=job.attempt, at=time.time())
+                event_log.append(event)
+                self.on_event(event)
+                self.on_ended(job, event_log)
+                self.on_queue_changed()
+                return
+            worker = self._queue.worker_of(job_id)
+            dispatcher = self.dispatchers.get(worker) if worker else None
+            if dispatcher is not None:
+                dispatcher.cancel(job_id)
+                if self._queue.worker_of(job_id) == worker:
+                    return
 
     def event_log(self, job_id: str, owner: str) -> EventLog:
         """The event log of a job, to follow it. Raises NotFound."""

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
-from tests.support.browser_site import Profiles, Site, Visitor, launch, visiting
+from tests.support.browser_site import PATIENCE_MS, Profiles, Site, Visitor, launch, visiting
 
 PAGE = Path(__file__).parents[2] / "tabs/page"
 ADDRESS = "http://darkroom.test"
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

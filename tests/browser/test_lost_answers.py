@@ -1,7 +1,6 @@
 """What else can come between Generate and a job: proxies, passwords, an event that fails or never answers, a restart."""
 
 import json
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,19 +16,6 @@ SAID = ".generate-problem .problem"
 
 def jobs_of(site: Site, prompt: str) -> int:
     return sum(recipe.prompt == prompt for recipe in painted(site))
-
-
-def stop(site: Site) -> None:
-    """The server alone; the studio and what it knows stay."""
-    assert site.server
-    site.server.should_exit = True
-    site._thread.join(10)
-    site.server = None
-
-
-def serve(site: Site) -> None:
-    site._thread = threading.Thread(target=site._serve, args=(site.studio.settings,), daemon=True)
-    site._thread.start()
 
 
 def refusing(status: int, body: str, kind: str) -> Callable[[Route], None]:
@@ -213,10 +199,10 @@ def test_a_page_that_stays_open_over_a_restart_makes_its_next_picture(
         with visiting(browser, first) as visitor:
             send(visitor.page, "before")
             visitor.wait_for("done")
-            stop(first)
+            first.stop_serving()
             send(visitor.page, "after")
             expect(visitor.page.locator(".status")).to_contain_text("No connection to Darkroom")
-            serve(first)
+            first.serve()
             visitor.page.wait_for_function(
                 "window.darkroom?.job?.view?.get().recipe?.prompt === 'after' && !darkroom.job.isActive()"
             )

@@ -17,6 +17,7 @@ from tests.support.browser_site import Profiles, Site, Visitor
 from tests.support.hub import HubHere, hub_here
 from tests.support.layouts import write
 from tests.support.model_folders import SHIPPED_LORAS, make_model
+from tests.support.serving import until
 
 DATA = os.urandom(2_000_000)
 LORA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_{}.weight"
@@ -55,6 +56,7 @@ def own_site(hub: HubHere, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     )
     download_task._FLOOR_BYTES = 0
     here = Site(data)
+    until(lambda: len(here.studio.models()) == TOTAL, limit_s=60)  # a page shows what is found so far
     yield here
     here.stop()
     browser_site.load_settings, download_task._FLOOR_BYTES = load, floor  # type: ignore[assignment]

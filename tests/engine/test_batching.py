@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from catalog.batching import batch_key
 from contract.tasks import Upscale
+from contract.values import ModelKind
 from contract.work import (
     WORK_ENDINGS,
     RawImage,
@@ -29,6 +30,7 @@ from engine.device.devices import Device
 from engine.engine import Engine, EngineOptions
 
 Make = Callable[..., Any]
+KINDS: tuple[ModelKind, ...] = ("checkpoint", "vae", "lora")
 CPU = Device(torch.device("cpu"), "CPU")
 
 
@@ -175,6 +177,22 @@ def test_who_may_not_join(sharing_engine: Engine, make_recipe: Make, make_work_i
                 accepted += sharing_engine.join(item(f"more{number}"), never)
     assert accepted == 2  # three at once are the most
     assert sharing_engine.describe().batch_jobs == 1  # nothing runs
+
+
+def test_a_hash_that_becomes_known_keeps_nobody_out(make_recipe: Make) -> None:
+    from contract.parts import LoraUse
+    from contract.tasks import Generate
+    from contract.values import ModelRef
+
+    def key(model: str = "one", **changes: Any) -> tuple[object, ...] | None:
+        refs = {kind: ModelRef(kind=kind, name=kind, family="sd1", fingerprint=model, **changes) for kind in KINDS}
+        recipe = make_recipe().model_copy(
+            update={"model": refs["checkpoint"], "vae": refs["vae"], "loras": (LoraUse(model=refs["lora"]),)}
+        )
+        return batch_key(Generate(recipe=recipe))
+
+    assert key() == key(sha256="a" * 64) != key("two", sha256="a" * 64)
+    assert key("", sha256="a" * 64) != key("", sha256="b" * 64)  # then only the hash tells
 
 
 def test_what_has_no_batch(make_recipe: Make) -> None:

@@ -321,9 +321,9 @@ def test_a_page_of_ten_thousand_pictures_costs_no_more_than_one_of_a_hundred(hou
     def seconds(**question: object) -> float:
         times = []
         for _ in range(7):
-            began = time.perf_counter()
+            began = time.thread_time()
             assert len(house.gallery.page(ME, **question).images) == 60  # type: ignore[arg-type]
-            times.append(time.perf_counter() - began)
+            times.append(time.thread_time() - began)
         return sorted(times)[2]
 
     fill(100)

@@ -258,9 +258,9 @@ def test_searching_twenty_thousand_pictures_takes_a_fraction_of_reading_them(tmp
     def seconds(act: object) -> float:
         times = []
         for _ in range(5):
-            began = time.perf_counter()
+            began = time.thread_time()
             act()  # type: ignore[operator]
-            times.append(time.perf_counter() - began)
+            times.append(time.thread_time() - began)
         return min(times)
 
     reading = seconds(lambda: house.database.rows("SELECT id FROM image_words_content WHERE instr(c0, 'qqqq')"))

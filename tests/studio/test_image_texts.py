@@ -143,9 +143,9 @@ def test_texts_that_are_noise_are_left_out() -> None:
 def test_a_block_that_names_itself_thousands_of_times_is_read_once() -> None:
     entry = struct.pack(">HHII", 0x9286, 7, 3_000_000, 8)
     data = b"MM\0*" + struct.pack(">I", 8) + struct.pack(">H", 65535) + entry * 65535 + b"x" * 3_000_000
-    began = time.perf_counter()
+    began = time.thread_time()
     assert read_exif(data).texts.keys() <= {"UserComment"}
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
 
 
 @pytest.mark.parametrize(
@@ -170,6 +170,6 @@ def test_too_much_text_behind_the_picture_is_refused() -> None:
 
 def test_hostile_xmp_takes_no_time() -> None:
     xmp = b"<exif:UserComment>" * 40_000 + b"<" * 100_000
-    began = time.perf_counter()
+    began = time.thread_time()
     picture_texts(with_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5

@@ -187,10 +187,10 @@ def test_any_text_is_parsed_without_a_fall(text: str) -> None:
 def test_hostile_text_takes_linear_time(piece: str) -> None:
     def seconds(length: int) -> float:
         text = (piece * length)[:length]
-        began = time.perf_counter()
+        began = time.thread_time()
         infotext.parse_infotext(text)
         infotext.parse_infotext("x\n" + text)
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     seconds(1000)
     short, long = min(seconds(10_000) for _ in range(3)), min(seconds(100_000) for _ in range(2))

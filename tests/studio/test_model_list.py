@@ -117,6 +117,7 @@ def test_ck40_41_a_model_is_read_again_before_it_is_used(tmp_path: Path) -> None
     assert models.as_it_is_now("ink", "embedding") is None
 
 
+@pytest.mark.alone
 def test_f27_a_slow_disk_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, *(f"e{number}" for number in range(60)))
     make_model(tmp_path / "models", "starter")

@@ -306,6 +306,7 @@ def test_ctrl_c_does_not_reach_it(shared: Engine) -> None:
     assert isinstance(heard[-1], WorkDone)
 
 
+@pytest.mark.alone
 def test_a_slow_parent_holds_up_no_step_and_loses_only_steps() -> None:
     sent: list[object] = []
     gate = threading.Event()

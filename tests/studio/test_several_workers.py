@@ -209,6 +209,28 @@ def test_a_worker_that_leaves_in_mid_job_leaves_it_to_another(make: Callable[...
     assert isinstance(ending, events.Done) and (ending.attempt, len(heir.work_items)) == (2, 1)
 
 
+def test_a_cancel_in_the_moment_of_a_hand_over_is_not_lost(
+    make: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew, (leaver,), heir = Crew(), held(1), FakeWorker()
+    studio = make(leaver, more=crew)
+    job = studio.submit(draft(), ME).id
+    wait_until(lambda: bool(leaver.work_items))
+    withdraw = studio._queue.withdraw
+
+    def withdraw_before_it_waits_again(job_id: str, owner: str) -> bool:
+        monkeypatch.undo()
+        was_waiting = withdraw(job_id, owner)
+        crew.remove(leaver)
+        wait_until(lambda: state_of(studio, job) == "queued")
+        return was_waiting
+
+    monkeypatch.setattr(studio._queue, "withdraw", withdraw_before_it_waits_again)
+    studio.cancel(job, ME)
+    crew.add(heir)
+    assert isinstance(finish(studio, job)[-1], events.Cancelled) and heir.work_items == []
+
+
 def test_a_job_waits_for_who_replaces_its_lost_worker(make: Callable[..., Studio]) -> None:
     crew, mortal, heir = Crew(), Mortal(is_lost=True), FakeWorker()
     studio = make(mortal, more=crew)

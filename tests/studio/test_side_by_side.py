@@ -28,6 +28,14 @@ def submit(studio: Studio, owner: str = ME, **changes: object) -> str:
     return studio.submit(made, owner).id
 
 
+def submit_all(studio: Studio, worker: FakeWorker, *prompts: str, **changes: object) -> list[str]:
+    """Jobs of which none makes a step before all are queued, however slow the machine is."""
+    worker.gate.clear()
+    jobs = [submit(studio, prompt=prompt, **changes) for prompt in prompts]
+    worker.gate.set()
+    return jobs
+
+
 def ending(studio: Studio, job_id: str, owner: str = ME) -> events.JobEvent:
     return finish(studio, job_id, owner)[-1]
 
@@ -62,26 +70,26 @@ def test_who_can_not_join_is_not_overtaken(studio: Studio, worker: FakeWorker) -
 
 
 def test_one_is_canceled_and_the_others_go_on(studio: Studio, worker: FakeWorker) -> None:
-    worker.pace_s = 0.02
-    jobs = [submit(studio, steps=60, seed=seed) for seed in range(3)]
-    wait_until(lambda: len(worker.work_items) == 3)
-    studio.cancel(jobs[1], ME)
+    jobs = submit_all(studio, worker, "a barn", "a barn [hang]", "a third barn", steps=60)
+    wait_until(lambda: worker.most_at_once == 3)
+    studio.cancel(jobs[1], ME)  # it can't end before: its [hang] ends with the cancel, and holds the others until then
     assert [type(ending(studio, job_id)) for job_id in jobs] == [events.Done, events.Cancelled, events.Done]
 
 
 def test_one_fails_and_the_others_go_on(studio: Studio, worker: FakeWorker) -> None:
-    jobs = [submit(studio, prompt=prompt) for prompt in ("a barn", "a barn [fail]", "a third barn")]
+    jobs = submit_all(studio, worker, "a barn", "a barn [fail]", "a third barn")
     assert [type(ending(studio, job_id)) for job_id in jobs] == [events.Done, events.Failed, events.Done]
     assert worker.most_at_once > 1
 
 
 def test_those_that_die_together_are_each_tried_once_more(studio: Studio, worker: FakeWorker) -> None:
-    jobs = [submit(studio, prompt="a barn [die] [once]", seed=seed) for seed in range(2)]
+    jobs = submit_all(studio, worker, *2 * ["a barn [die] [once]"])
     for job_id in jobs:
         found = finish(studio, job_id, ME)
         assert isinstance(found[-1], events.Done)
         assert [event.code for event in found if isinstance(event, events.Notice)] == ["engine_restarted"]
     assert sorted(item.job_id for item in worker.work_items) == sorted(2 * jobs)
+    assert worker.most_at_once == 2
 
 
 def test_a_stop_leaves_all_of_them_to_the_next_start(make_studio: Make, worker: FakeWorker) -> None:
@@ -96,7 +104,7 @@ def test_a_stop_leaves_all_of_them_to_the_next_start(make_studio: Make, worker: 
 
 
 def test_the_images_of_one_job_keep_their_order(studio: Studio, worker: FakeWorker) -> None:
-    jobs = [submit(studio, steps=10, count=3, seed=seed) for seed in range(2)]
+    jobs = submit_all(studio, worker, *2 * ["a barn"], steps=10, count=3)
     for job_id in jobs:
         found = finish(studio, job_id, ME)
         steps = [(event.image, event.index) for event in found if isinstance(event, events.Step)]

@@ -14,7 +14,7 @@ import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
 from app import build_site
-from studio.settings import Settings, load_settings
+from studio.settings import load_settings
 from studio.studio import Studio
 from tests.support.fakes import FakeWorker
 from tests.support.model_folders import make_controlnet, make_union
@@ -40,6 +40,7 @@ PLACES = (
     r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",
 )
 STEP_S = 0.01
+PATIENCE_MS = 30_000  # with what a test waits for; a busy machine needs it, no other waits as long
 # Profiles that are kept open; each has a process.
 _KEPT = 4
 # Layout shifts that no click or key of the last half second explains.
@@ -69,19 +70,30 @@ class Site:
         self.worker = FakeWorker(pace_s=STEP_S)
         self.studio = Studio(settings, self.worker)
         self.studio.start()
+        self.serve()
+
+    def serve(self) -> None:
+        """Start the server, and wait until it answers."""
         self.server: uvicorn.Server | None = None
         # In a thread from the first: playwright keeps an event loop in this one.
-        self._thread = threading.Thread(target=self._serve, args=(settings,), daemon=True)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
         end = time.monotonic() + 60
         while not (self.server and self.server.started):
             assert self._thread.is_alive() and time.monotonic() < end, "the site did not start"
             time.sleep(0.02)
 
-    def _serve(self, settings: Settings) -> None:
+    def stop_serving(self) -> None:
+        """End the server alone; the studio and what it knows stay."""
+        if self.server:
+            self.server.should_exit = True
+        self._thread.join(30)
+        assert not self._thread.is_alive(), "the site did not stop"
+
+    def _serve(self) -> None:
         self.server = uvicorn.Server(
             uvicorn.Config(
-                build_site(self.studio, settings),
+                build_site(self.studio, self.studio.settings),
                 host="127.0.0.1",
                 port=self.port,
                 log_level="error",
@@ -97,9 +109,7 @@ class Site:
 
     def stop(self) -> None:
         self.worker.gate.set()
-        if self.server:
-            self.server.should_exit = True
-        self._thread.join(10)
+        self.stop_serving()
         self.studio.stop()
 
 
@@ -143,7 +153,7 @@ class Visitor:
     def window(self, address: str = "") -> Page:
         """Open one more window."""
         page = self.context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.goto(self.site.url + address)
         page.wait_for_selector("#generate" if "gallery" not in address else ".gallery")
