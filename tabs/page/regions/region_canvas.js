@@ -11,7 +11,7 @@ import { announce } from "../ui/live.js";
 import { isCommand, isComposing, keyOf } from "../ui/shortcut.js";
 import { boxWords, drawn, linesOf, moved, resized, STEP } from "./boxes.js";
 import { boundsOf } from "./region_mask.js";
-import { canTravel, freshRegion, numberOf, PART, placeRegions, regionOf, regionsOf, travel } from "./region_units.js";
+import { freshRegion, numberOf, PART, placeRegions, regionOf, regionsOf, travel } from "./region_units.js";
 
 const MOVES = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
 const CORNER = /** @type {import("./boxes.js").Handle} */ ({ x: 1, y: 1 });
@@ -21,14 +21,16 @@ const FITS = { crop: "cover", fill: "contain" };
 const STILL_PX = 4;
 
 /**
- * @param {{onremove: (id: string) => void, onopen: (id: string) => void}} handlers onopen: its fields are wanted
+ * @param {{onremove: (id: string) => void, onopen: (id: string) => void, ondraw: (id: string) => void}} handlers
+ *   onopen: its prompt is wanted; ondraw: it is a new one
  * @returns {{element: HTMLElement, focus: (id: string) => void}}
  */
-export function makeRegionCanvas({ onremove, onopen }) {
+export function makeRegionCanvas({ onremove, onopen, ondraw }) {
   const start = onBackground(h("img.region-start", { alt: "", draggable: "false", hidden: true }));
-  const draft = h("div.region-box.draft", { hidden: true, "aria-hidden": "true" });
-  const keys = h("p.visually-hidden", { id: freshId("region-keys") }, KEYS);
-  const canvas = h("div.region-canvas", { role: "group", "aria-label": "Regions on the picture" }, start, draft);
+  const draft = h("div.region-draft", { hidden: true, "aria-hidden": "true" });
+  const keys = h("p.unseen", { id: freshId("region-keys") }, KEYS);
+  const invite = h("p.region-invite", {});
+  const canvas = h("div.region-canvas", { role: "group", "aria-label": "Regions on the picture" }, start, invite, draft);
   const hint = h("p.hint.region-hint", {});
   const element = h("div.region-place", {}, canvas, hint, keys);
   /** @type {Map<string, HTMLElement>} */
@@ -86,7 +88,7 @@ export function makeRegionCanvas({ onremove, onopen }) {
     if (key !== "z" && key !== "y") return;
     event.preventDefault();
     const way = key === "y" || event.shiftKey ? "redo" : "undo";
-    if (canTravel(way) && travel(way)) announce(way === "undo" ? "Undone." : "Done again.");
+    if (travel(way)) announce(way === "undo" ? "Undone." : "Done again.");
   });
 
   /** Where a pointer is, as a part of the picture. */
@@ -130,7 +132,7 @@ export function makeRegionCanvas({ onremove, onopen }) {
       else if (end === "pointerup" && box) {
         const region = freshRegion(box);
         placeRegions([...regionsOf(), region]);
-        onopen(region.id);
+        ondraw(region.id);
       } else draw();
     });
 
@@ -150,12 +152,13 @@ export function makeRegionCanvas({ onremove, onopen }) {
     regions.forEach((region, index) => {
       const box = made.get(region.id) ?? makeBox(region.id);
       // In the order of their numbers, for Tab; none that has the focus is moved.
-      if (canvas.children[index + 2] !== box) canvas.insertBefore(box, canvas.children[index + 2] ?? null);
+      if (canvas.children[index + 3] !== box) canvas.insertBefore(box, canvas.children[index + 3] ?? null);
       made.set(region.id, box);
       drawRegion(box, region, index + 1);
     });
     draft.hidden = !doing || Boolean(doing.id) || !doing.box;
     if (!draft.hidden) settle(draft, doing.box);
+    setText(invite, regions.length || doing ? "" : INVITE);
     setText(hint, wordsFor(regions));
   }
 
@@ -217,9 +220,11 @@ export function makeRegionCanvas({ onremove, onopen }) {
 const KEYS =
   "Arrow keys move it; with Shift they change its size. Delete removes it, Enter goes to its prompt, Control Z undoes.";
 
+const INVITE = "Drag here to draw a region, or take a layout above.";
+
 function wordsFor({ length }) {
   if (length >= config.limits[PART]) return `${length} regions are the most. Remove one to draw another.`;
-  if (!length) return "Drag on the picture to draw a region, or take a layout.";
+  if (!length) return "";
   return matchMedia("(pointer: coarse)").matches
     ? "Drag a region to move it, its edges to resize it."
     : "Drag to move, edges to resize. Arrow keys move, Shift+arrows resize, Delete removes.";

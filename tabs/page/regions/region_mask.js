@@ -1,6 +1,6 @@
 // Painted masks of regions: the editor they are painted in, where they lie, and their shape.
 
-import { route } from "../core/route.js";
+import { formTab } from "../core/route.js";
 import { upload, uploadUrl } from "../core/uploads.js";
 import { form } from "../form/form.js";
 import { keepsSize, resultSize } from "../form/size.js";
@@ -54,7 +54,6 @@ const bounds = new Map();
 export function boundsOf(mask) {
   const known = bounds.get(mask.sha256) ?? drawnRegion({ box: null, mask }, LOOKED_AT, LOOKED_AT).then(seenIn);
   bounds.set(mask.sha256, known);
-  known.catch(() => bounds.delete(mask.sha256));
   return known;
 }
 
@@ -81,7 +80,7 @@ function seenIn(context) {
  */
 export function paintMask(region, count, onuse) {
   const now = form.get();
-  const { tab } = route.get();
+  const tab = formTab();
   const { width, height } = resultSize(now, tab);
   const size = width && height ? { width, height } : { width: 512, height: 512 };
   const picture = keepsSize(now, tab) ? uploadUrl(now["init_image.image"].sha256) : "";

@@ -91,7 +91,7 @@ function maskField(id) {
       });
     },
   });
-  const back = button({ label: "Use a box", icon: "outline", onclick: () => put(null) });
+  const back = button({ label: "Use a box", icon: "box", onclick: () => put(null) });
   const { box, problem } = field(regionVia(id, "mask").field, "", h("div.region-actions", {}, paint, back));
   showProblem(`${PART}.mask`, paint, problem, regionVia(id, "mask"));
   form.watch((now) => {

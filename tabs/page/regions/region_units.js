@@ -2,6 +2,7 @@
 // they are can be undone and redone.
 
 import { config } from "../core/config.js";
+import { modelTitle } from "../core/model_list.js";
 import { formTab } from "../core/route.js";
 import { findUpload, refOf } from "../core/uploads.js";
 import { short, some } from "../core/words.js";
@@ -9,7 +10,7 @@ import { change, form, number, partOf, typed } from "../form/form.js";
 import { judgeText, ranged } from "../form/rules.js";
 import { resultSize } from "../form/size.js";
 import { unitsOf } from "../form/units.js";
-import { FIRST } from "./boxes.js";
+import { boxWords, FIRST } from "./boxes.js";
 import { fittedMask } from "./region_mask.js";
 
 export const PART = "regions.regions";
@@ -154,14 +155,24 @@ function tagOf({ model, weight = 1, text_weight: text = null, blocks = [] }) {
 /** For the closed section. */
 export const regionsSummary = (values) => (regionsOf(values).length ? some(regionsOf(values).length, "region") : "");
 
-/** A region of a recipe as one line: its prompt, and what of it is not the usual. */
-export function regionWords({ prompt, negative_prompt: negative, weight = 1, mask, loras = [] }, where) {
+/** The regions of a recipe to read: a pair of words for each, and for what they share where it is not the usual. */
+export function regionRows(part) {
+  if (!part) return [];
+  const { base = config.defaults["regions.base"], common } = part;
   return [
-    prompt || "no prompt of its own",
+    ...part.regions.map((one, index) => [`Region ${index + 1}`, regionWords(one)]),
+    base !== config.defaults["regions.base"] && [config.labels["regions.base"], `${short(100 * base)}%`],
+    common === false && [config.labels["regions.common"], "no"],
+  ];
+}
+
+function regionWords({ prompt, negative_prompt: negative, weight = 1, box, loras = [] }) {
+  return [
+    prompt.trim() || "No prompt of its own",
     negative && `not ${negative}`,
-    mask ? "painted mask" : where,
+    box ? boxWords(box) : "painted mask",
     weight !== 1 && `weight ${short(weight)}`,
-    ...loras.map(({ model, weight: strength = 1 }) => `LoRA ${model.name ?? model} ${short(strength)}`),
+    ...loras.map(({ model, weight: strength = 1 }) => `LoRA ${modelTitle(model.name ?? model)} ${short(strength)}`),
   ]
     .filter(Boolean)
     .join("; ");

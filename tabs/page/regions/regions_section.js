@@ -29,7 +29,7 @@ export function regions_section(element) {
   joinRecipe("regions_section", {
     write: writeRegions,
     read: readRegions,
-    rules: { [PART]: regionsRule, "regions.base": baseRule },
+    rules: { regions: regionsRule, "regions.base": baseRule },
   });
 }
 
@@ -37,7 +37,7 @@ function body() {
   /** @type {Map<string, HTMLElement>} */
   const rows = new Map();
   const list = h("div.units", {});
-  const canvas = makeRegionCanvas({ onremove: remove, onopen: open });
+  const canvas = makeRegionCanvas({ onremove: remove, onopen: open, ondraw: begin });
   const add = button({ label: "Add a region", icon: "plus", kind: "outlined", onclick: () => addOne() });
   const shared = h(
     "div.region-shared",
@@ -51,12 +51,22 @@ function body() {
     h("div.stack", {}, tools(), canvas.element, list, add, shared),
     { note: config.explain.regions },
   );
-  showProblem("regions", add, problem, wholeVia(PART));
+  showProblem("regions", add, problem, { ...wholeVia(PART), field: "regions" });
 
   function open(id) {
     const prompt = rows.get(id)?.querySelector("textarea");
     prompt?.focus({ preventScroll: true });
-    prompt?.scrollIntoView({ block: "nearest" });
+    prompt?.scrollIntoView({ block: "center" });
+  }
+
+  // Its prompt is at hand where it can be seen; the canvas does not go away under the pointer.
+  function begin(id) {
+    const prompt = rows.get(id)?.querySelector("textarea");
+    const { left = 0, top = 0, width = 0, height = 0 } = prompt?.getBoundingClientRect() ?? {};
+    const isSeen = document.elementFromPoint(left + width / 2, top + height - 2) === prompt;
+    if (isSeen && !matchMedia("(pointer: coarse)").matches) prompt?.focus({ preventScroll: true });
+    else canvas.focus(id);
+    announce(`Region ${numberOf(id)} was drawn.`);
   }
 
   function addOne() {

@@ -84,12 +84,13 @@ function makeSketchDialog(kind) {
 
   return {
     element,
-    async show({ image, onuse: use, begin, title: said = words }) {
-      onuse = use;
-      title.textContent = said;
+    /** @param {Asked} asked */
+    async show(asked) {
+      onuse = asked.onuse;
+      title.textContent = asked.title ?? words;
       problem.hidden = true;
-      await editor.open(image);
-      await begin?.(editor);
+      await editor.open(asked.image);
+      await asked.begin?.(editor);
     },
   };
 }
