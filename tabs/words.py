@@ -64,7 +64,7 @@ EXPLAIN: Mapping[str, str] = {
     "loras.text_weight": "Text encoder: how strongly it acts on the reading of the prompt. Empty is as the weight.",
     "hypernetworks": "Hypernetwork: an older kind of small file for a style.",
     "hypernetworks.weight": "Hypernetwork weight: how strongly it acts. 0.3 to 1 is usual.",
-    "regions": "Regions: a part of the picture each, with a prompt of its own. What is outside follows the prompt above.",
+    "regions": "Regions: parts of the picture, each with a prompt of its own. The rest follows the prompt above.",
     "regions.regions.weight": "Weight: how much it counts against the others where regions overlap. 0 leaves it out.",
     "regions.regions.negative_prompt": "Negative prompt: of this region alone. Empty takes the one above.",
     "regions.common": "Common words first: the prompt above stands before each region’s own, for style and light.",

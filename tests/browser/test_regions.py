@@ -207,7 +207,9 @@ def test_no_more_can_be_drawn_than_the_contract_allows_and_that_is_said(there: V
         page.locator(".region-box").nth(number - 1).press("ArrowDown") if number else None
         add.click()
     expect(add).to_be_hidden()
-    expect(page.locator(".region-hint")).to_have_text(f"{MAX_REGIONS} regions are the most. Remove one to draw another.")
+    expect(page.locator(".region-hint")).to_have_text(
+        f"{MAX_REGIONS} regions are the most. Remove one to draw another."
+    )
     drag(page, (0.02, 0.02), (0.2, 0.2))
     assert len(boxes(page)) == MAX_REGIONS
 
@@ -223,9 +225,7 @@ def test_a_mask_is_painted_from_its_box_takes_the_pictures_shape_and_comes_back(
     expect(clear).to_have_attribute("aria-disabled", "false")  # it begins with the box
     clear.click()
     dialog.get_by_role("button", name="Use the mask").click()
-    expect(dialog.get_by_role("alert")).to_have_text(
-        "Nothing is painted. Paint where the region is, or put this away."
-    )
+    expect(dialog.get_by_role("alert")).to_have_text("Nothing is painted. Paint where the region is, or put this away.")
     dialog.get_by_role("button", name="Undo").click()
     dialog.get_by_role("button", name="Use the mask").click()
     expect(page.get_by_role("button", name="Region 1: a barn; painted")).to_be_visible()

@@ -8,7 +8,8 @@ import { promptNotes } from "../prompt/prompt_notes.js";
 import { button, field, h, setText } from "../ui/dom.js";
 import { announce } from "../ui/live.js";
 import { paintMask } from "./region_mask.js";
-import { numberOf, PART, placeRegions, regionOf, regionsOf, regionVia, setRegion } from "./region_units.js";
+import { numberOf, PART, placeRegions, regionMore, regionOf, regionsOf } from "./region_units.js";
+import { regionVia, setRegion } from "./region_units.js";
 
 /**
  * @param {string} id of the region
@@ -38,6 +39,7 @@ export function makeRegionRow(id, onremove) {
   );
   const number = h("span.region-number", { "aria-hidden": "true" });
   const title = h("span", {});
+  const said = h("span.summary", {});
   const remove = button({ label: "Remove", icon: "trash", words: false, onclick: () => onremove(id) });
   const main = field(via("prompt").field, "", h("div.prompts", {}, prompt, ...notes.over.prompt));
   main.box.append(notes.below);
@@ -58,7 +60,7 @@ export function makeRegionRow(id, onremove) {
     h(
       "details.unit-more",
       {},
-      h("summary", {}, "Weight and negative prompt"),
+      h("summary", {}, "Weight and negative prompt", said),
       h("div.section-body", {}, slider(`${PART}.weight`, 0.05, { label: "Weight" }, via("weight")), other.box),
     ),
   );
@@ -68,6 +70,7 @@ export function makeRegionRow(id, onremove) {
     made.style.setProperty("--region", `var(--region-${at})`);
     setText(number, String(at));
     setText(title, `Region ${at}`);
+    setText(said, regionMore(regionOf(id, now)));
     made.setAttribute("aria-label", `Region ${at}`);
     prompt.setAttribute("aria-label", `Prompt of region ${at}`);
     remove.setAttribute("aria-label", `Remove region ${at}`);

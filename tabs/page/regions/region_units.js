@@ -155,6 +155,12 @@ function tagOf({ model, weight = 1, text_weight: text = null, blocks = [] }) {
 /** For the closed section. */
 export const regionsSummary = (values) => (regionsOf(values).length ? some(regionsOf(values).length, "region") : "");
 
+/** What of a region's folded fields is not the usual. */
+export const regionMore = ({ weight, negative_prompt: negative }) =>
+  [number(weight) !== config.defaults[`${PART}.weight`] && weight.trim(), negative && "negative"]
+    .filter(Boolean)
+    .join(", ");
+
 /** The regions of a recipe to read: a pair of words for each, and for what they share where it is not the usual. */
 export function regionRows(part) {
   if (!part) return [];

@@ -6,7 +6,7 @@ import { form } from "../form/form.js";
 import { joinRecipe } from "../form/recipe_parts.js";
 import { section } from "../form/section.js";
 import { wholeVia } from "../form/units.js";
-import { button, field, h, icon } from "../ui/dom.js";
+import { button, field, h } from "../ui/dom.js";
 import { announce } from "../ui/live.js";
 import { offerUndo } from "../ui/undo_bar.js";
 import { LAYOUTS } from "./boxes.js";
@@ -105,11 +105,9 @@ function tools() {
     form.watch(() => made.setAttribute("aria-disabled", String(!canTravel(name))));
     return made;
   };
-  const layouts = LAYOUTS.map((layout) => {
-    const made = button({ label: layout.label, icon: "grid", words: false, onclick: () => layOut(layout) });
-    made.querySelector(".icon")?.replaceWith(icon(`layout_${layout.id}`));
-    return made;
-  });
+  const layouts = LAYOUTS.map((layout) =>
+    button({ label: layout.label, icon: `layout_${layout.id}`, words: false, onclick: () => layOut(layout) }),
+  );
   return h(
     "div.region-tools",
     { role: "group", "aria-label": "Layouts" },
