@@ -3,11 +3,13 @@
 import { formTab } from "../core/route.js";
 import { upload, uploadUrl } from "../core/uploads.js";
 import { form } from "../form/form.js";
-import { keepsSize, resultSize } from "../form/size.js";
+import { canFollow, resultSize } from "../form/size.js";
 import { openMaskDialog } from "../sections/sketch_dialog.js";
 
 /** Sides differ by rounding to whole pixels. */
 const SAME_SHAPE = 0.02;
+const isSameShape = (one, other) =>
+  Math.abs((one.width * other.height) / (one.height * other.width) - 1) < SAME_SHAPE;
 const LOOKED_AT = 64;
 /** Gray from which a mask is seen to be there. */
 const SEEN = 32;
@@ -41,9 +43,9 @@ const pngOf = ({ canvas }) =>
  * @param {import("../core/uploads.js").Upload} mask
  * @param {{width: number, height: number}} size
  */
-export async function fittedMask(mask, { width, height }) {
-  if (Math.abs((mask.width * height) / (mask.height * width) - 1) < SAME_SHAPE) return mask;
-  const drawn = await drawnRegion({ box: null, mask }, width, height).catch(() => null);
+export async function fittedMask(mask, size) {
+  if (isSameShape(mask, size)) return mask;
+  const drawn = await drawnRegion({ box: null, mask }, size.width, size.height).catch(() => null);
   return drawn ? upload(await pngOf(drawn), "region mask") : mask; // of one that is gone the server says so
 }
 
@@ -83,10 +85,11 @@ export function paintMask(region, count, onuse) {
   const tab = formTab();
   const { width, height } = resultSize(now, tab);
   const size = width && height ? { width, height } : { width: 512, height: 512 };
-  const picture = keepsSize(now, tab) ? uploadUrl(now["init_image.image"].sha256) : "";
+  const start = canFollow(tab) ? now["init_image.image"] : null;
+  const url = start && isSameShape(start, size) ? uploadUrl(start.sha256) : "";
   openMaskDialog({
     title: `Paint where region ${count} is.`,
-    image: { key: `region:${region.id}`, url: picture, ...size },
+    image: { key: `region:${region.id}`, url, ...size },
     begin: async (editor) => {
       const drawn =
         (await drawnRegion(region, size.width, size.height).catch(() => null)) ??
