@@ -305,10 +305,14 @@ def test_a_regions_prompt_is_helped_as_the_prompt_is_and_its_lora_acts_there(the
     first, second = recipe.regions.regions
     assert first.loras == () and second.prompt == "a barn"
     assert [(one.model.name, one.weight, one.text_weight) for one in second.loras] == [(lora, 0.8, 0.4)]
+    prompt_of(page, 1).fill("{a cat|a dog}")
+    expect(page.locator(".region").first.locator(".note")).to_have_text("One of its choices is drawn.")
+    assert made(there).regions[0].prompt in ("a cat", "a dog")
     prompt.fill("")
     page.get_by_role("button", name="Use settings").click()
     expect(prompt_of(page, 2)).to_have_value(f"a barn <lora:{lora}:te=0.4:unet=0.8>")
-    assert made(there) == recipe.regions
+    again = made(there).regions[1]
+    assert (again.prompt, [(one.weight, one.text_weight) for one in again.loras]) == ("a barn", [(0.8, 0.4)])
 
 
 def test_the_canvas_has_the_pictures_shape_and_shows_the_start_picture_as_it_will_lie(there: Visitor) -> None:

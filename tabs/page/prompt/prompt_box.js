@@ -2,7 +2,7 @@
 
 import { config } from "../core/config.js";
 import { showProblem } from "../form/bound.js";
-import { isDynamic } from "../form/dynamic_text.js";
+import { drawnWords, isDynamic } from "../form/dynamic_text.js";
 import { change } from "../form/form.js";
 import { offerCombinations } from "../sections/dynamic_prompts.js";
 import { field, h } from "../ui/dom.js";
@@ -61,9 +61,8 @@ const area = (name, placeholder, rows) =>
   promptArea({ name, placeholder, rows, get: (now) => now[name], set: (text) => change({ [name]: text }) });
 
 /** That a prompt is a template, and what can be made of it. */
-function templateNote({ prompt, negative_prompt: negative, count }, combined, combine) {
-  if (!isDynamic(prompt) && !isDynamic(negative)) return null;
+function templateNote(now, combined, combine) {
+  if (!isDynamic(now.prompt, now.negative_prompt)) return null;
   if (combined) return { text: combined.words, fixes: [{ label: "Make them", patch: {}, act: combined.make }] };
-  const text = count === 1 ? "One of its choices is drawn." : "Each picture draws its own choices.";
-  return { text, fixes: [{ label: "All combinations", patch: {}, act: combine }] };
+  return { text: drawnWords(now), fixes: [{ label: "All combinations", patch: {}, act: combine }] };
 }

@@ -2,6 +2,7 @@
 
 import { config } from "../core/config.js";
 import { showProblem, slider } from "../form/bound.js";
+import { drawnWords, isDynamic } from "../form/dynamic_text.js";
 import { form } from "../form/form.js";
 import { promptArea } from "../prompt/prompt_area.js";
 import { promptNotes } from "../prompt/prompt_notes.js";
@@ -33,6 +34,8 @@ export function makeRegionRow(id, onremove) {
         return region && { ...now, prompt: region.prompt, negative_prompt: region.negative_prompt ?? "" };
       },
       put: (patch) => setRegion(id, patch),
+      also: (now) =>
+        isDynamic(now.prompt, now.negative_prompt) ? { text: drawnWords(now), fixes: [] } : null,
       none: (now) =>
         now["regions.common"] ? "No prompt: the common words alone act here." : "No prompt: the model paints freely here.",
     },
