@@ -16,7 +16,7 @@ def batch_key(task: Task) -> tuple[object, ...] | None:
     if not isinstance(task, Generate):
         return None
     recipe = task.recipe
-    if recipe.controls or recipe.ip_adapters or recipe.hypernetworks or recipe.refiner:
+    if recipe.controls or recipe.ip_adapters or recipe.hypernetworks or recipe.refiner or recipe.regions:
         return None
     if changes_unet(recipe.guidance_methods):
         return None

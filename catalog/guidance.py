@@ -63,6 +63,7 @@ class Method:
         extra_evaluations: Of the model, for each step and prompt.
         suits_edit: It goes with models that edit by instruction, which guide by three predictions.
         suits_ip_adapter: It leaves the cross-attention to an IP-Adapter.
+        suits_regions: It leaves the cross-attention to regions.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Method:
     extra_evaluations: int = 0
     suits_edit: bool = False
     suits_ip_adapter: bool = True
+    suits_regions: bool = True
 
     def parameter(self, name: str) -> Parameter | None:
         """One of its parameters by id."""
@@ -284,6 +286,7 @@ _METHODS = (
         denoisers=("unet",),
         changes_unet=True,
         suits_ip_adapter=False,
+        suits_regions=False,
     ),
 )
 GUIDANCE_METHODS: Mapping[str, Method] = MappingProxyType({method.id: method for method in _METHODS})

@@ -35,6 +35,7 @@ from contract.parts import (
     Refiner,
     SamplerSettings,
 )
+from contract.regions import Regions, RegionsDraft
 from contract.schema_1 import upgraded_json
 from contract.values import (
     CLIP_SKIP,
@@ -97,6 +98,8 @@ __all__ = [
     "Recipe",
     "RecipeDraft",
     "Refiner",
+    "Regions",
+    "RegionsDraft",
     "SamplerSettings",
     "Template",
 ]
@@ -199,6 +202,7 @@ class Recipe(_Asked):
     loras: Annotated[tuple[LoraUse, ...], Field(max_length=MAX_LORAS)] = ()
     hypernetworks: Annotated[tuple[HypernetworkUse, ...], Field(max_length=MAX_HYPERNETWORKS)] = ()
     guidance_methods: GuidanceMethods = ()
+    regions: Regions | None = None
 
     def canonical_json(self) -> str:
         """JSON with sorted keys and defaults left out: equal recipes give equal text."""
@@ -228,6 +232,8 @@ class Recipe(_Asked):
             found.append(self.mask.image)
         found += [control.image for control in self.controls]
         found += [adapter.image for adapter in self.ip_adapters]
+        if self.regions:
+            found += [region.mask for region in self.regions.regions if region.mask]
         return tuple(found)
 
     @property
@@ -244,6 +250,9 @@ class Recipe(_Asked):
         found += [hypernetwork.model for hypernetwork in self.hypernetworks]
         found += [control.model for control in self.controls]
         found += [adapter.model for adapter in self.ip_adapters]
+        if self.regions:
+            for region in self.regions.regions:
+                found += [lora.model for lora in region.loras]
         return (*found, *self.embeddings)
 
     def for_image(self, index: int) -> "Recipe":
@@ -282,6 +291,7 @@ class RecipeDraft(_Asked):
     loras: Annotated[tuple[LoraDraft, ...], Field(max_length=MAX_LORAS)] = ()
     hypernetworks: Annotated[tuple[HypernetworkDraft, ...], Field(max_length=MAX_HYPERNETWORKS)] = ()
     guidance_methods: GuidanceMethods | None = None
+    regions: RegionsDraft | None = None
     parent: ImageId | None = None
     styles: Annotated[tuple[Name, ...], Field(max_length=MAX_STYLES)] = ()
     dynamic: bool = False

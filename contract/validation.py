@@ -31,6 +31,7 @@ from contract.parts import (
     SIGMA,
 )
 from contract.recipe import RecipeDraft
+from contract.regions import MAX_REGIONS, REGION_WEIGHT
 from contract.tasks import TILE, TILE_OVERLAP, UPSCALE, Preprocess, Upscale
 from contract.values import (
     CLIP_SKIP,
@@ -130,6 +131,24 @@ LABELS: Mapping[str, str] = {
     "guidance_methods": "Guidance method",
     "guidance_methods.id": "Guidance method",
     "guidance_methods.values": "Guidance method",
+    "regions": "Regions",
+    "regions.base": "Base share",
+    "regions.common": "Common words first",
+    "regions.regions": "Region",
+    "regions.regions.prompt": "Region prompt",
+    "regions.regions.negative_prompt": "Region negative prompt",
+    "regions.regions.weight": "Region weight",
+    "regions.regions.box": "Region box",
+    "regions.regions.box.left": "Left",
+    "regions.regions.box.top": "Top",
+    "regions.regions.box.width": "Box width",
+    "regions.regions.box.height": "Box height",
+    "regions.regions.mask": "Region mask",
+    "regions.regions.loras": "LoRA",
+    "regions.regions.loras.model": "LoRA",
+    "regions.regions.loras.weight": "LoRA weight",
+    "regions.regions.loras.text_weight": "LoRA text weight",
+    "regions.regions.loras.blocks": "LoRA block weights",
     "hires": "Hires pass",
     "hires.scale": "Upscale by",
     "hires.upscaler": "Upscaler",
@@ -183,6 +202,9 @@ _SEVERAL: Mapping[str, str] = {
     "embeddings": "embeddings",
     "guidance_methods": "guidance methods",
     "guidance_methods.values": "values of a guidance method",
+    "regions.regions": "regions",
+    "regions.regions.loras": "LoRAs of a region",
+    "regions.regions.loras.blocks": "block weights",
     "files": "files",
 }
 _MODEL_TASK_LABELS: Mapping[str, str] = {
@@ -213,6 +235,9 @@ _TEXT = f"Use at most {MAX_PROMPT_CHARACTERS:,} characters of plain text."
 _SWITCH = "Use true or false."
 _RESOLUTION = f"Use {CONTROL_RESOLUTION[0]} to {CONTROL_RESOLUTION[1]}, or leave it out."
 _SIGMA = f"Use {SIGMA[0]:g} to {SIGMA[1]:g}, or leave it out."
+_EXTENT = "Use a number over 0, at most 1."
+_TEXT_WEIGHT = "Use a number, -10 to 10, or leave it out."
+_BLOCKS = f"Use {', '.join(map(str, BLOCK_COUNTS[:-1]))} or {BLOCK_COUNTS[-1]} numbers, -10 to 10, or none."
 _RANGES: Mapping[str, str] = {
     "steps": f"Use a whole number, {STEPS[0]} to {STEPS[1]}.",
     "guidance": f"Use a number, {GUIDANCE[0]:g} to {GUIDANCE[1]:g}.",
@@ -281,8 +306,8 @@ _RANGES: Mapping[str, str] = {
     "loras": f"Use a list of at most {MAX_LORAS}.",
     "loras.model": "Use a LoRA that is there.",
     "loras.weight": _WEIGHT,
-    "loras.text_weight": "Use a number, -10 to 10, or leave it out.",
-    "loras.blocks": f"Use {', '.join(map(str, BLOCK_COUNTS[:-1]))} or {BLOCK_COUNTS[-1]} numbers, -10 to 10, or none.",
+    "loras.text_weight": _TEXT_WEIGHT,
+    "loras.blocks": _BLOCKS,
     "hypernetworks": f"Use a list of at most {MAX_HYPERNETWORKS}.",
     "hypernetworks.model": "Use a hypernetwork that is there.",
     "hypernetworks.weight": _WEIGHT,
@@ -290,6 +315,24 @@ _RANGES: Mapping[str, str] = {
     "guidance_methods": 'Use a list of objects like {"id": "pag", "values": {"scale": 3}}, or leave it out.',
     "guidance_methods.id": "Use one of the list of guidance methods.",
     "guidance_methods.values": "Use an object with numbers and words by the names of the method's values.",
+    "regions": 'Use an object: {"regions": [{"prompt": …, "box": …}]} at least, or leave it out.',
+    "regions.base": _FRACTION,
+    "regions.common": _SWITCH,
+    "regions.regions": f"Use a list of 1 to {MAX_REGIONS} regions, each with a prompt and a box or a mask.",
+    "regions.regions.prompt": _TEXT,
+    "regions.regions.negative_prompt": f"{_TEXT[:-1]}, or leave it out for the picture's own.",
+    "regions.regions.weight": f"Use a number, {REGION_WEIGHT[0]:g} to {REGION_WEIGHT[1]:g}.",
+    "regions.regions.box": "Use left, top, width and height in fractions of the picture, 0 to 1.",
+    "regions.regions.box.left": _FRACTION,
+    "regions.regions.box.top": _FRACTION,
+    "regions.regions.box.width": _EXTENT,
+    "regions.regions.box.height": _EXTENT,
+    "regions.regions.mask": _PICTURE,
+    "regions.regions.loras": f"Use a list of at most {MAX_LORAS}.",
+    "regions.regions.loras.model": "Use a LoRA that is there.",
+    "regions.regions.loras.weight": _WEIGHT,
+    "regions.regions.loras.text_weight": _TEXT_WEIGHT,
+    "regions.regions.loras.blocks": _BLOCKS,
     "hires": 'Use an object: {"scale": 2.0} at least, or leave it out.',
     "hires.upscaler": "Use an upscaler of the list.",
     "hires.sampler": "Use one of the list of samplers, or leave it out.",
@@ -440,6 +483,8 @@ def _message_and_hint(field: str, problem: Mapping[str, Any]) -> tuple[str, str]
             f"Use at most {limits['max_length']}.",
         )
     message = f"{_numbered_label(field)} is {_short_value(value)}."
+    if problem["type"] == "too_short":
+        message = f"“{path}” is an empty list."
     if problem["type"] in _CONTAINERS:
         wanted = _CONTAINERS[problem["type"]]
         message = f"{_numbered_label(field)} has to be {wanted} in the request, and is {_short_value(value)}."
@@ -486,11 +531,10 @@ def _broken_rule(rule: Rule, location: Location) -> InvalidRecipe:
     path = _dotted_path(location)
     field = ".".join(filter(None, (path, rule.field)))
     message = rule.message
-    for part in location:
-        if isinstance(part, int):  # a member of a list: "LoRA 2: it has 3 block weights."
-            label = _label(_without_indexes(path))
-            message = f"{label} {part + 1}: {message[0].lower()}{message[1:]}"
-            break
+    indexes = [place for place, part in enumerate(location) if isinstance(part, int)]
+    if indexes:  # a member of a list: "LoRA 2: it has 3 block weights."
+        member = _numbered_label(_dotted_path(location[: indexes[-1] + 1]))
+        message = f"{member}: {message[0].lower()}{message[1:]}"
     return InvalidRecipe(message, rule.hint, code=code_of(field), field=field)
 
 

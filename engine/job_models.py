@@ -6,7 +6,7 @@ LoRAs stay patched until another set is asked for (`lora/patch.py`); textual inv
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from catalog.files.folders import fingerprint, settings_of
 from catalog.files.headers import read_whole_header
 from catalog.files.weights import weights_files
 from contract.errors import InvalidRecipe, ModelProblem
-from contract.recipe import ModelRef, Recipe
+from contract.recipe import LoraUse, ModelRef, Recipe
 from contract.work import WorkItem, path_key
 from engine.adapters.controlnet import ControlSet, controls_of
 from engine.adapters.hypernetworks import LoadedHypernetwork, apply_hypernetworks
@@ -29,6 +29,7 @@ from engine.images.preprocessors import Preprocessors
 from engine.lora.patch import LoadedLora, patch_loras
 from engine.models.bundle import Bundle
 from engine.models.manager import ModelManager
+from engine.regions.loras import RegionalLoras, regional_loras
 from engine.sampling.denoise import Controls
 
 LocatedModel = tuple[ModelRef, str]  # a model and its path
@@ -42,6 +43,7 @@ class JobModels:
 
     Attributes:
         bundle: The checkpoint with its LoRAs patched in.
+        regional_loras: Those of the recipe's regions, attached.
         notices: Sentences for the person, about LoRAs that fit in part.
         idle: The same about LoRAs that change nothing.
     """
@@ -52,6 +54,7 @@ class JobModels:
     textual_inversions: TextualInversions = NO_TEXTUAL_INVERSIONS
     notices: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
+    regional_loras: RegionalLoras = field(default_factory=RegionalLoras)
 
     def controls_for(self, recipe: Recipe, bundle: Bundle, region: InpaintRegion | None = None) -> Controls | None:
         """What the loop calls in a pass of the recipe's size; None where there is nothing to add.
@@ -104,6 +107,9 @@ def wanted_models(recipe: Recipe, paths: Mapping[str, str]) -> tuple[LocatedMode
         wanted.append(locate(hypernetwork.model, recipe, paths))
     for ref in recipe.embeddings:
         wanted.append(locate(ref, recipe, paths))
+    for region in recipe.regions.regions if recipe.regions else ():
+        for lora in region.loras:
+            wanted.append(locate(lora.model, recipe, paths))
     return tuple(wanted)
 
 
@@ -166,12 +172,13 @@ def acquire(
         components = leases.enter_context(models.lease(*located)).modules
         return next(iter(components.values()))
 
+    def load_lora(use: LoraUse, leases: ExitStack) -> LoadedLora:
+        located = locate(use.model, recipe, paths)
+        return LoadedLora(use, lease(located, leases), Path(located[1]))
+
     # Patching LoRAs and reading textual inversions needs their files only meanwhile.
     with ExitStack() as leases:
-        loras = []
-        for use in recipe.loras:
-            located = locate(use.model, recipe, paths)
-            loras.append(LoadedLora(use, lease(located, leases), Path(located[1])))
+        loras = [load_lora(use, leases) for use in recipe.loras]
         embeddings = {}
         for ref in recipe.embeddings:
             embeddings[ref] = lease(locate(ref, recipe, paths), leases).state_dict()
@@ -197,11 +204,17 @@ def acquire(
             metadata = read_whole_header(Path(located[1])).metadata
             hypernetworks.append(LoadedHypernetwork(network, lease(located, leases), metadata))
         leases.enter_context(apply_hypernetworks(patched.bundle, hypernetworks))
+        of_regions = []
+        for region in recipe.regions.regions if recipe.regions else ():
+            # One that counts nowhere is left out with all that belongs to it.
+            of_regions.append([load_lora(use, leases) for use in region.loras if region.weight])
+        in_regions = leases.enter_context(regional_loras(patched.bundle, of_regions))
         yield JobModels(
             patched.bundle,
             ControlSet(tuple(controls), work_item.images, preprocessors, evaluate),
             prompts,
             textual_inversions,
-            patched.notices,
-            patched.idle,
+            (*patched.notices, *in_regions.notices),
+            (*patched.idle, *in_regions.idle),
+            in_regions,
         )

@@ -37,6 +37,9 @@ from engine.images.inpaint_region import InpaintRegion, inpaint_region_of
 from engine.images.vae import decode, encode
 from engine.job_models import JobModels
 from engine.models.bundle import Bundle
+from engine.regions.attention import Regional
+from engine.regions.loras import RegionalLoras
+from engine.regions.places import region_places
 from engine.sampling.denoise import Controls, LatentStep, Predict, denoise
 from engine.sampling.guidance.protocol import make_guide
 from engine.sampling.noise import NoiseSource, noise_source
@@ -73,6 +76,14 @@ class PassInputs:
         """What acts on the steps of a pass at the recipe's size."""
         return self.loaded.controls_for(recipe, bundle, region) if self.loaded else None
 
+    def regional(self, recipe: Recipe, bundle: Bundle, region: InpaintRegion | None = None) -> Regional | None:
+        """The regions of a pass at the recipe's size; None without."""
+        if recipe.regions is None:
+            return None
+        places = region_places(recipe, self.images, bundle.family.facts.latents.factor, region)
+        loras = self.loaded.regional_loras if self.loaded else RegionalLoras()
+        return Regional(places.to(bundle.device.torch_device), loras)
+
 
 @dataclass(frozen=True, slots=True)
 class ImagePlan:
@@ -83,6 +94,7 @@ class ImagePlan:
         channels: Further input channels of the U-Net, (1 or batch, c, h, w); None for plain models.
         controls: What ControlNets and adapters add, for this size; None without.
         second: The hires pass.
+        regional: Of a recipe with regions.
         in_float32: The U-Net is computed in full precision, because half overflowed.
     """
 
@@ -94,6 +106,7 @@ class ImagePlan:
     channels: Tensor | None = None
     controls: Controls | None = None
     second: "ImagePlan | None" = None
+    regional: Regional | None = None
     in_float32: bool = False
 
     @property
@@ -145,6 +158,10 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
             raise InvalidRecipe(
                 f"A hires pass does not go with {bundle.ref.name}.", "Upscale the result instead.", field="hires"
             )
+    if recipe.regions and (variant == "edit" or bundle.family.facts.denoiser != "unet"):
+        raise InvalidRecipe(
+            f"Regions do not go with {bundle.ref.name}.", "Remove them, or use another model.", field="regions"
+        )
     size = (recipe.width, recipe.height)
     region = inpaint_region_of(recipe, inputs.images)
     init_latents, channels = None, None
@@ -152,7 +169,8 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
         image = region.image
         init_latents = encode_init_image(region, size, bundle, lambda: depth_of(recipe, image, bundle, inputs.images))
         channels = init_latents.channels
-    conditioning = encode_prompts(recipe, bundle, inputs.embeddings, inputs.textual_inversions)
+    regional = inputs.regional(recipe, bundle, region)
+    conditioning = encode_prompts(recipe, bundle, inputs.embeddings, inputs.textual_inversions, regional=regional)
     if variant == "edit" and recipe.init_image and channels is not None:
         conditioning = replace(conditioning, at=edit_conditions(conditioning.at, recipe.init_image.image_guidance))
         channels = edit_channels(channels, conditioning.at(0))
@@ -163,6 +181,7 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
     if recipe.hires:
         larger = second_pass(recipe, recipe.hires)
         hires_steps = larger.steps - first_step(larger.steps, recipe.hires.strength)
+        in_second = inputs.regional(larger, bundle)
         second = ImagePlan(
             larger,
             bundle,
@@ -173,12 +192,14 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
                 inputs.textual_inversions,
                 hires_steps=hires_steps,
                 after=recipe.steps,
+                regional=in_second,
             ),
             channels=blank_channels(bundle, (larger.width, larger.height)),
             controls=inputs.controls(larger, bundle),
+            regional=in_second,
         )
     controls = inputs.controls(recipe, bundle, region)
-    return ImagePlan(recipe, bundle, conditioning, region, init_latents, channels, controls, second)
+    return ImagePlan(recipe, bundle, conditioning, region, init_latents, channels, controls, second, regional)
 
 
 def second_pass(recipe: Recipe, hires: Hires) -> Recipe:
@@ -260,12 +281,14 @@ def _steps(
     sampling = sampling_of(recipe, bundle)
     noise = first_noise(recipe, source).to(bundle.device.torch_device)
     mask_blend = init_latents.mask_blend(sampling, strength, noise, source) if init_latents else None
-    # Hypernetworks hook into the denoiser's layers, adapters change its attention, and some guidance does both: nothing
-    # else would see that.
-    is_plain = not recipe.hypernetworks and not changes_unet(recipe.guidance_methods)
+    # Hypernetworks hook into the denoiser's layers, adapters and regions change its attention, and some guidance does
+    # both: nothing else would see that.
+    is_plain = plan.regional is None and not recipe.hypernetworks and not changes_unet(recipe.guidance_methods)
     is_plain = is_plain and has_plain_attention(bundle.modules[bundle.family.facts.denoiser])
     evaluate = bundle.evaluate if is_plain else None
     unet = bundle.family.predict(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, evaluate=evaluate)
+    if plan.regional is not None:
+        unet = plan.regional.predict_with(unet, bundle.modules["unet"])
     if share is not None:
         unet = share(unet, "float32" if plan.in_float32 else "")
     predict = with_channels(unet, plan.channels)

@@ -131,9 +131,14 @@ class Submission:
         embeddings: list[str] = []
         for ref in recipe.embeddings:
             embeddings += prompt_names(ref.name)
+        prompts = (
+            [recipe.prompt, *(region.prompt for region in recipe.regions.regions)]
+            if recipe.regions
+            else [recipe.prompt]
+        )
         return found, (
             *found.notices,
-            *unknown_words(recipe.prompt, entry, embeddings),
+            *unknown_words(" ".join(prompts), entry, embeddings),
             *prompt_notes(recipe, takes_strength=entry.variant != "edit"),
             *without_effect(recipe, entry, uploads.picture, uploads.notes, gray_range),
         )

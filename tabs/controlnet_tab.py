@@ -15,6 +15,7 @@ CONTROLNET = GeneratingTab(
         "number_fields",
         "seed_fields",
         "lora_section",
+        "regions_section",
         "hires_section",
         "sampling_section",
         "guidance_section",

@@ -21,7 +21,18 @@ PAGE_DIR = Path(__file__).parent / "page"
 SCRIPT, STYLE, MARK = "darkroom.js", "darkroom.css", "mark.svg"
 STYLES = tuple(
     f"styles/{name}.css"
-    for name in ("tokens", "frame", "controls", "result", "gallery", "uploads", "mask_editor", "layers", "models")
+    for name in (
+        "tokens",
+        "frame",
+        "controls",
+        "result",
+        "gallery",
+        "uploads",
+        "mask_editor",
+        "layers",
+        "models",
+        "regions",
+    )
 )
 GRADIO_FILES = Path(__file__).with_name("gradio_files.txt")
 FONTS = tuple(f"/static/fonts/IBMPlexSans/IBMPlexSans-{weight}.woff2" for weight in ("Regular", "Bold"))

@@ -15,6 +15,7 @@ IMG2IMG = GeneratingTab(
         "number_fields",
         "seed_fields",
         "lora_section",
+        "regions_section",
         "repeat_section",
         "hires_section",
         "control_section",

@@ -56,6 +56,7 @@ from contract.recipe import (
     SIDE_MULTIPLE,
     STEPS,
 )
+from contract.regions import MAX_REGIONS, REGION_WEIGHT, RegionDraft, RegionsDraft
 from contract.sizes import MASKED_ROOM, ROOM
 from contract.tasks import TILE, TILE_OVERLAP, UPSCALE, Upscale
 from contract.validation import LABELS, range_hint
@@ -107,6 +108,8 @@ _PART_LIMITS: Mapping[str, tuple[float, float]] = {
     "noise.resize_width": SIDE,
     "noise.resize_height": SIDE,
     "noise.batch_index": BATCH,
+    "regions.base": _FRACTION,
+    "regions.regions.weight": REGION_WEIGHT,
     "upscale.scale": UPSCALE,
     "upscale.tile": TILE,
     "upscale.overlap": TILE_OVERLAP,
@@ -136,6 +139,8 @@ _PARTS: Mapping[str, type[BaseModel]] = {
     "ip_adapters": IpAdapterDraft,
     "loras": LoraDraft,
     "hypernetworks": HypernetworkDraft,
+    "regions": RegionsDraft,
+    "regions.regions": RegionDraft,
     "hires": Hires,
     "sampling": SamplerSettings,
     "noise": NoiseSettings,
@@ -190,6 +195,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
             "loras": MAX_LORAS,
             "hypernetworks": MAX_HYPERNETWORKS,
             "guidance_methods": MAX_GUIDANCE_METHODS,
+            "regions.regions": MAX_REGIONS,
             "loops": LOOPS,
             "upload_bytes": MAX_BYTES,
             "size_room": ROOM,

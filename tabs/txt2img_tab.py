@@ -13,6 +13,7 @@ TXT2IMG = GeneratingTab(
         "number_fields",
         "seed_fields",
         "lora_section",
+        "regions_section",
         "hires_section",
         "ip_adapter_section",
         "sampling_section",

@@ -38,7 +38,7 @@ def edit_conditions(at: ConditionsAt, image_guidance: float) -> ConditionsAt:
         if conditions.added is not None:
             added = {name: _with_second_uncond(value) for name, value in conditions.added.items()}
         prompt_embeds = _with_second_uncond(conditions.prompt_embeds)
-        return EditConditions(prompt_embeds, conditions.weights, True, added, image_guidance)
+        return EditConditions(prompt_embeds, conditions.weights, True, added, image_guidance=image_guidance)
 
     return edited
 

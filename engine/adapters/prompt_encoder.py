@@ -7,15 +7,17 @@ its own way.
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
 from catalog.guidance import needs_negative
+from contract.errors import InvalidRecipe
 from contract.prompt import Part, Piece, Prompt, parse_prompt
 from contract.recipe import Recipe
 from contract.values import Emphasis
@@ -28,6 +30,7 @@ from engine.adapters.textual_inversion import (
 from engine.device.evaluations import by_modules
 from engine.families.family import Encoded
 from engine.models.bundle import Bundle
+from engine.regions.attention import Regional
 from engine.sampling.denoise import Conditions, ConditionsAt
 
 MAX_CHUNKS = 20  # 1,500 tokens; attention to more than that only costs time
@@ -109,6 +112,7 @@ def encode_prompts(
     *,
     hires_steps: int | None = None,
     after: int | None = None,
+    regional: Regional | None = None,
 ) -> Conditioning:
     """Encode the prompts of a recipe, or of its hires pass.
 
@@ -117,26 +121,35 @@ def encode_prompts(
         hires_steps: Those that a hires pass runs; None: this is the first pass. A first pass that begins from an init
             image runs fewer than the recipe's, yet [a:b:0.5] is half of the recipe's, as in A1111.
         after: Of a hires pass, the steps of the first.
+        regional: Of a recipe with regions.
     Raises:
-        InvalidRecipe: a weight is beyond every number, or clip skip leaves no layer.
+        InvalidRecipe: a weight is beyond every number, clip skip leaves no layer, or a region's prompt has an AND.
     """
     count = recipe.steps if hires_steps is None else hires_steps
-    emphasis = recipe.emphasis
-    prompt = parse_prompt(recipe.prompt, count, after=after, emphasis=emphasis)
-    negative = parse_prompt(recipe.negative_prompt, count, composes=False, after=after, emphasis=emphasis)
-    encoder = _PromptEncoder(bundle, cache, recipe, textual_inversions)
-    if prompt.is_static and negative.is_static:
+    read = partial(parse_prompt, steps=count, after=after, emphasis=recipe.emphasis)
+    prompts = [_PromptPair(read(recipe.prompt), read(recipe.negative_prompt, composes=False))]
+    for number, region in enumerate(recipe.regions.regions if recipe.regions else ()):
+        prompt = read(region.prompt)
+        if len(prompt.at(0)) > 1:
+            raise InvalidRecipe(
+                f"Region {number + 1} has several prompts, joined by AND.",
+                "Use one prompt for each region, or AND in the picture’s own prompt.",
+                field=f"regions.regions.{number}.prompt",
+            )
+        negative = None if region.negative_prompt is None else read(region.negative_prompt, composes=False)
+        prompts.append(_PromptPair(prompt, negative))
+    encoder = _PromptEncoder(bundle, cache, recipe, textual_inversions, regional)
+    if all(pair.is_static for pair in prompts):
         count = 1
     encoded: dict[object, Conditions] = {}
     by_step: list[Conditions] = []
     for step in range(max(1, count)):
-        key = (prompt.at(step), negative.at(step))
+        key = tuple(pair.at(step) for pair in prompts)
         if key not in encoded:
-            encoded[key] = encoder.conditions(*key)
+            encoded[key] = encoder.all_conditions(key)
         by_step.append(encoded[key])
     last = len(by_step) - 1
-    notices = encoder.truncation_notices({"prompt": prompt, "negative prompt": negative})
-    return Conditioning(lambda step: by_step[min(step, last)], notices)
+    return Conditioning(lambda step: by_step[min(step, last)], encoder.truncation_notices(prompts))
 
 
 def is_guided(recipe: Recipe) -> bool:
@@ -144,15 +157,71 @@ def is_guided(recipe: Recipe) -> bool:
     return needs_negative(recipe.guidance, recipe.guidance_methods, recipe.steps)
 
 
+class _PromptPair(NamedTuple):
+    """A prompt and its negative prompt; None: the recipe's."""
+
+    prompt: Prompt
+    negative: Prompt | None
+
+    @property
+    def is_static(self) -> bool:
+        return self.prompt.is_static and (self.negative is None or self.negative.is_static)
+
+    def at(self, step: int) -> "_PartsPair":
+        return _PartsPair(self.prompt.at(step), self.negative.at(step) if self.negative else None)
+
+
+class _PartsPair(NamedTuple):
+    """The same at one step."""
+
+    parts: tuple[Part, ...]
+    negative: tuple[Part, ...] | None
+
+
 class _PromptEncoder:
     """Encodes for one recipe and one lease."""
 
-    def __init__(self, bundle: Bundle, cache: EmbeddingCache, recipe: Recipe, inversions: TextualInversions) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        cache: EmbeddingCache,
+        recipe: Recipe,
+        inversions: TextualInversions,
+        regional: Regional | None,
+    ) -> None:
         self._bundle, self._cache, self._recipe, self._inversions = bundle, cache, recipe, inversions
+        self._regional = regional
         self._split: dict[Part, Chunks] = {}
         config: Any = bundle.modules[bundle.family.facts.text_encoders[0].component].config
         # Without begin and end.
         self._capacity = min(bundle.tokenizers[0].model_max_length, config.max_position_embeddings) - 2
+
+    def all_conditions(self, prompts: Sequence[_PartsPair]) -> Conditions:
+        """Those of the recipe's own prompts, which come first, with what each region reads.
+
+        The pooled embedding, which acts on the whole picture, is the mean of all by the places that they have.
+        """
+        (parts, negative), *regions = prompts
+        assert negative is not None
+        own = self.conditions(parts, negative)
+        if not regions or self._recipe.regions is None or self._regional is None:
+            return own
+        each = [own]
+        for number, (region_parts, region_negative) in enumerate(regions):
+            if self._recipe.regions.common:
+                region_parts = tuple(_joined(part, region_parts[0]) for part in parts)
+                region_negative = (_joined(negative[0], region_negative[0]),) if region_negative else None
+            else:
+                region_parts = tuple(replace(part, pieces=region_parts[0].pieces) for part in parts)
+            with self._regional.loras.reading(number):
+                each.append(self.conditions(region_parts, region_negative or negative))
+        added = dict(own.added) if own.added else None
+        if added:
+            shares = self._regional.places.shares.mean(dim=(1, 2))
+            pooled = torch.stack([one.added["text_embeds"].float() for one in each if one.added])
+            mean = (pooled * shares[:, None, None]).sum(dim=0)
+            added["text_embeds"] = mean.to(added["text_embeds"].dtype)
+        return replace(own, added=added, regions=tuple(one.prompt_embeds for one in each[1:]))
 
     def conditions(self, parts: tuple[Part, ...], negative: tuple[Part, ...]) -> Conditions:
         """The batch begins with the negative prompt where there is guidance; all entries are equally long."""
@@ -181,17 +250,20 @@ class _PromptEncoder:
         added = family.added(torch.cat(pooled) if pooled else None, self._recipe.width, self._recipe.height)
         return Conditions(torch.cat(prompt_embeds), tuple(part.weight for part in parts), guided, added)
 
-    def truncation_notices(self, prompts: dict[str, Prompt]) -> tuple[str, ...]:
-        """A sentence for each prompt, by what to call it, of which words are not read."""
+    def truncation_notices(self, prompts: Sequence[_PromptPair]) -> tuple[str, ...]:
+        """A sentence for each prompt of which words are not read; the recipe's own are the first."""
         notices = []
-        for name, prompt in prompts.items():
-            truncated = max(self._chunks_of(part).truncated_words for part in prompt.at(0))
-            if truncated:
-                words = "word" if truncated == 1 else "words"
-                notices.append(
-                    f"The {name} is longer than {MAX_CHUNKS * self._capacity:,} tokens: "
-                    f"its last {truncated:,} {words} were not read."
-                )
+        for number, pair in enumerate(prompts):
+            where = f" of region {number}" if number else ""
+            for name, prompt in (("prompt", pair.prompt), ("negative prompt", pair.negative)):
+                parts = prompt.at(0) if prompt else ()
+                truncated = max((self._chunks_of(part).truncated_words for part in parts), default=0)
+                if truncated:
+                    words = "word" if truncated == 1 else "words"
+                    notices.append(
+                        f"The {name}{where} is longer than {MAX_CHUNKS * self._capacity:,} tokens: "
+                        f"its last {truncated:,} {words} were not read."
+                    )
         return tuple(notices)
 
     def _chunks_of(self, part: Part) -> Chunks:
@@ -206,7 +278,8 @@ class _PromptEncoder:
         bundle = self._bundle
         digests = tuple(digest for name, digest in bundle.digests.items() if name.startswith("text_encoder"))
         emphasis = self._recipe.emphasis if chunk.is_weighted else ""
-        key = (chunk, self._recipe.clip_skip, digests, self._capacity, emphasis)
+        stamp = self._regional.loras.stamp if self._regional else ""
+        key = (chunk, self._recipe.clip_skip, digests, self._capacity, emphasis, stamp)
         encoded = self._cache.get(key)
         in_openvino = bundle.openvino.used if bundle.openvino else set[str]()
         if encoded is not None:
@@ -222,7 +295,7 @@ class _PromptEncoder:
             all_ids.append(torch.tensor([ids]).to(bundle.device.torch_device))
         with with_placeholder_tokens(bundle, self._inversions, chunk.tokens):
             has_vectors = any(isinstance(token, Vector) for token in chunk.tokens)
-            evaluate = by_modules(bundle.onload) if has_vectors else bundle.evaluate
+            evaluate = by_modules(bundle.onload) if has_vectors or stamp else bundle.evaluate
             encoded = bundle.family.encode(bundle.onload, tuple(all_ids), self._recipe.clip_skip, evaluate)
         if emphasis == "comfyui":
             empty = self._encode(Chunk()).prompt_embeds
@@ -235,6 +308,13 @@ class _PromptEncoder:
         encoded = Encoded(weighted, encoded.pooled, in_openvino=frozenset(in_openvino))
         self._cache.put(key, encoded)
         return encoded
+
+
+def _joined(common: Part, own: Part) -> Part:
+    """A region's prompt behind the words that it shares with the whole picture."""
+    if common.is_empty or own.is_empty:
+        return replace(common, pieces=own.pieces if common.is_empty else common.pieces)
+    return replace(common, pieces=(*common.pieces, Piece(","), *own.pieces))
 
 
 def weigh_prompt_embeds(

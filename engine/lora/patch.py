@@ -107,6 +107,14 @@ class AppliedLora(NamedTuple):
         return tensors if alpha is None else {**tensors, "alpha": torch.tensor(alpha)}
 
 
+class ActingLayers(NamedTuple):
+    """What a LoRA changes, with sentences for the person: that a part of it fits nothing, or that it is idle."""
+
+    applied: tuple[AppliedLora, ...]
+    notices: tuple[str, ...]
+    idle: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class _PatchState:
     """What is patched into a bundle's modules.
@@ -167,29 +175,14 @@ def _patch_set(bundle: Bundle, state: _PatchState, loras: Sequence[LoadedLora]) 
     if loras and state.modules is None:
         state.modules = ModuleNames.of(bundle.modules)
     modules: dict[TensorKey, list[AppliedLora]] = {}
-    notices, idle = [], []
+    notices: list[str] = []
+    idle: list[str] = []
     for lora in loras:
-        matched, alphas = match_layers(lora.tensors, state.modules or ModuleNames()), alphas_of(lora.path)
-        if matched.other_kind:
-            raise InvalidRecipe(
-                f"LoRA {_title(lora)} is {matched.other_kind}, which is not run here.",
-                "Use a LoRA, LoCon, LoHa, LoKr or DoRA.",
-                field="loras.model",
-            )
-        if not matched.layers:
-            raise InvalidRecipe(
-                f"LoRA {_title(lora)} does nothing on “{bundle.ref.name}”: 0 of {matched.total} layers match.",
-                _other_family_hint(lora, bundle),
-                field="loras.model",
-            )
-        if matched.unmatched:
-            notices.append(f"LoRA {_title(lora)}: {len(matched.layers)} of {matched.total} layers matched.")
-        if all(_is_idle(layer, alphas) for layer in matched.layers):
-            idle.append(f"LoRA {_title(lora)} changes nothing: its alpha is 0, or its weights are.")
-        for layer in matched.layers:
-            strength = lora.strength(layer)
-            if strength:
-                modules.setdefault((layer.part, layer.module), []).append(AppliedLora(lora, layer, strength, alphas))
+        found = acting_layers(lora, state.modules or ModuleNames(), bundle, "loras.model")
+        notices += found.notices
+        idle += found.idle
+        for one in found.applied:
+            modules.setdefault((one.layer.part, one.layer.module), []).append(one)
     signatures: dict[TensorKey, Signature] = {}
     for (part, module), applied in modules.items():
         for one in applied:
@@ -217,6 +210,59 @@ def _patch_set(bundle: Bundle, state: _PatchState, loras: Sequence[LoadedLora]) 
         state.digests[part] = f"+{digest}"
 
 
+def acting_layers(lora: LoadedLora, modules: ModuleNames, bundle: Bundle, field: str) -> ActingLayers:
+    """The layers of a LoRA that have a strength.
+
+    Args:
+        field: Of the recipe, for a refusal.
+    Raises:
+        InvalidRecipe: it is of a kind that is not run, or none of it fits.
+    """
+    matched, alphas = match_layers(lora.tensors, modules), alphas_of(lora.path)
+    if matched.other_kind:
+        raise InvalidRecipe(
+            f"LoRA {_title(lora)} is {matched.other_kind}, which is not run here.",
+            "Use a LoRA, LoCon, LoHa, LoKr or DoRA.",
+            field=field,
+        )
+    if not matched.layers:
+        raise InvalidRecipe(
+            f"LoRA {_title(lora)} does nothing on “{bundle.ref.name}”: 0 of {matched.total} layers match.",
+            _other_family_hint(lora, bundle),
+            field=field,
+        )
+    notices, idle = [], []
+    if matched.unmatched:
+        notices.append(f"LoRA {_title(lora)}: {len(matched.layers)} of {matched.total} layers matched.")
+    if all(_is_idle(layer, alphas) for layer in matched.layers):
+        idle.append(f"LoRA {_title(lora)} changes nothing: its alpha is 0, or its weights are.")
+    applied = [AppliedLora(lora, layer, lora.strength(layer), alphas) for layer in matched.layers]
+    return ActingLayers(tuple(one for one in applied if one.strength), tuple(notices), tuple(idle))
+
+
+def deltas_for(one: AppliedLora, bundle: Bundle, field: str) -> dict[str, Delta]:
+    """What a LoRA adds to a module's weight, its bias or both.
+
+    Raises:
+        InvalidRecipe: it doesn't fit.
+    """
+    part, module = one.layer.part, one.layer.module
+    shape = tuple(bundle.original(part, f"{module}.weight").shape)
+    try:
+        found = deltas_of(one.tensors, shape, bundle.device.torch_device)
+        if "bias" in found and bundle.modules[part].get_submodule(module).bias is None:
+            raise ShapeMismatch("it has a bias and the model’s layer has none")
+        if "weight" in _touched(one.layer) and "weight" not in found:
+            raise ShapeMismatch("it holds no change")
+    except ShapeMismatch as problem:
+        raise InvalidRecipe(
+            f"LoRA {_title(one.lora)} does not fit “{bundle.ref.name}”: of {module}, {problem}.",
+            _other_family_hint(one.lora, bundle),
+            field=field,
+        ) from None
+    return found
+
+
 def _is_idle(layer: Layer, alphas: Alphas) -> bool:
     """Whether a layer adds nothing: an alpha of 0, or a fresh LoRA's up matrix, which begins at 0."""
     if layer.tensors.keys() & _WITHOUT_ALPHA:
@@ -239,21 +285,9 @@ def _patch_module(
 ) -> None:
     """Compute a module's stale tensors with all that acts on them, and put them in place."""
     device = bundle.device
-    shape = tuple(bundle.original(part, f"{module}.weight").shape)
     deltas: dict[str, list[tuple[Delta, float]]] = {}
     for one in applied:
-        try:
-            found = deltas_of(one.tensors, shape, device.torch_device)
-            if "bias" in found and bundle.modules[part].get_submodule(module).bias is None:
-                raise ShapeMismatch("it has a bias and the model’s layer has none")
-            if "weight" in _touched(one.layer) and "weight" not in found:
-                raise ShapeMismatch("it holds no change")
-        except ShapeMismatch as problem:
-            raise InvalidRecipe(
-                f"LoRA {_title(one.lora)} does not fit “{bundle.ref.name}”: of {module}, {problem}.",
-                _other_family_hint(one.lora, bundle),
-                field="loras.model",
-            ) from None
+        found = deltas_for(one, bundle, "loras.model")
         for name, delta in found.items():
             deltas.setdefault(f"{module}.{name}", []).append((delta, one.strength))
     for name, of_tensor in deltas.items():

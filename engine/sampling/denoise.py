@@ -29,12 +29,14 @@ class Conditions:
         weights: One for each of the n conditions (several: composed by AND).
         is_guided: Whether row 0 is the unconditional prompt of classifier-free guidance.
         added: Further inputs of the U-Net, with the same batch (SDXL: text_embeds, time_ids).
+        regions: Of regional prompts: what each region reads in place of `prompt_embeds`, with the same batch.
     """
 
     prompt_embeds: Tensor
     weights: tuple[float, ...] = (1.0,)
     is_guided: bool = False
     added: dict[str, Tensor] | None = None
+    regions: tuple[Tensor, ...] = ()
 
     def prompts(self) -> "Conditions":
         """Those of the prompt alone: without guidance there is no other prediction."""
@@ -46,7 +48,8 @@ class Conditions:
 
     def _rows(self, rows: slice, weights: tuple[float, ...]) -> "Conditions":
         added = None if self.added is None else {name: value[rows] for name, value in self.added.items()}
-        return Conditions(self.prompt_embeds[rows], weights, False, added)
+        regions = tuple(prompt_embeds[rows] for prompt_embeds in self.regions)
+        return Conditions(self.prompt_embeds[rows], weights, False, added, regions)
 
     def apply_cfg(self, prediction: Tensor, guidance: float) -> Tensor:
         """Combine the predictions of a batch into one, (1, C, h, w).

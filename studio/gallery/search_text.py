@@ -75,11 +75,13 @@ def words_of(recipe: Recipe | None, upscale: Upscale | None = None) -> Words:
     names = ["upscaled", _named(upscale.upscaler)] if upscale else []
     if recipe is None:
         return Words(names=_field(*names))
-    hires = recipe.hires
+    hires, regions = recipe.hires, recipe.regions.regions if recipe.regions else ()
     if hires:
         names.append(_named(hires.upscaler))
     names += [model.name for model in recipe.models[1:]]
     names += [f"<lora:{lora.model.name}:{lora.weight:g}>" for lora in recipe.loras]
+    for region in regions:
+        names += [f"<lora:{lora.model.name}:{lora.weight:g}>" for lora in region.loras]
     names += [control.preprocessor for control in recipe.controls if control.preprocessor != "none"]
     for sampler_id in dict.fromkeys((recipe.sampler, hires.sampler if hires else None)):
         if sampler_id is not None:
@@ -88,8 +90,12 @@ def words_of(recipe: Recipe | None, upscale: Upscale | None = None) -> Words:
     schedule = SCHEDULES.get(recipe.schedule)
     names += [schedule.label if schedule else recipe.schedule, str(recipe.seed)]
     return Words(
-        prompt=_field(recipe.prompt, hires.prompt if hires else ""),
-        negative_prompt=_field(recipe.negative_prompt, hires.negative_prompt if hires else ""),
+        prompt=_field(recipe.prompt, hires.prompt if hires else "", *(region.prompt for region in regions)),
+        negative_prompt=_field(
+            recipe.negative_prompt,
+            hires.negative_prompt if hires else "",
+            *(region.negative_prompt for region in regions),
+        ),
         model=_field(recipe.model.name),
         names=_field(*names),
     )

@@ -81,6 +81,11 @@ def _changes(draft: Draft, field: str) -> Iterator[tuple[Draft, str]]:
                 yield draft | {name: rest}, _LEFT_OUT
             else:
                 yield _without(draft, name), _LEFT_OUT
+    if named == "regions":
+        regions = draft["regions"]["regions"]
+        for index in range(len(regions)) if len(regions) > 1 else ():
+            rest = [*regions[:index], *regions[index + 1 :]]
+            yield draft | {"regions": draft["regions"] | {"regions": rest}}, _LEFT_OUT
     for name in _TEXTS:
         yield from _without_tags(draft, name)
     for name in _with_first(named, tuple(draft)):

@@ -6,14 +6,14 @@ prompts, since the form could not be submitted with them.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from catalog.detect.entries import last_part
 from catalog.families import OLDEST, SHARED_VAE
 from catalog.models import ModelEntry
-from contract.recipe import ModelKind, ModelRef, Recipe
+from contract.recipe import HypernetworkUse, LoraUse, ModelKind, ModelRef, Recipe
 from studio.library.model_list import ModelList
 from studio.library.other_hashes import is_hash_of_nothing
 from studio.metadata.infotext import parse_hashes
@@ -49,16 +49,23 @@ class FoundNetworks:
     def rename_in(self, draft: dict[str, Any], recipe: Recipe) -> None:
         """Replace refs by names in the draft of a Darkroom recipe; embeddings are found by the prompts' words."""
         draft.pop("embeddings", None)
-        for part in ("loras", "hypernetworks"):
+        lists: list[tuple[dict[str, Any], str, Sequence[LoraUse | HypernetworkUse]]] = [
+            (draft, "loras", recipe.loras),
+            (draft, "hypernetworks", recipe.hypernetworks),
+        ]
+        if recipe.regions:
+            for fields, region in zip(draft["regions"]["regions"], recipe.regions.regions, strict=True):
+                lists.append((fields, "loras", region.loras))
+        for holder, part, uses in lists:
             kept = []
-            for fields, use in zip(draft.get(part, ()), getattr(recipe, part), strict=True):
+            for fields, use in zip(holder.get(part, ()), uses, strict=True):
                 name = self._name_here(use.model)
                 if name:
                     kept.append(fields | {"model": name})
             if kept:
-                draft[part] = kept
+                holder[part] = kept
             else:
-                draft.pop(part, None)
+                holder.pop(part, None)
         if recipe.vae:
             draft["vae"] = self._name_here(recipe.vae)
         if not draft.get("vae", True):

@@ -32,6 +32,7 @@ from studio.metadata.import_parts import (
     size_fields,
 )
 from studio.metadata.other_programs import best_infotext, read_foreign
+from studio.metadata.region_texts import region_fields
 from studio.metadata.stealth_text import hidden_text
 from studio.resolve.model_finder import WithHash
 from studio.uploads.file_kinds import sniff_image_format
@@ -252,6 +253,8 @@ def _to_draft(
     methods, guidance_keys = guidance_fields(pairs)
     if methods or (entry is not None and entry.defaults.cfg_rescale):
         wanted["guidance_methods"] = methods
+    regions, region_keys = region_fields(pairs, lambda text: networks.rename_in_prompt(text, pairs))
+    wanted |= regions
     notices += networks.notices
     draft = _add_usable({"prompt": prompt}, wanted, notices)
     if ("width" in draft) != ("height" in draft):
@@ -263,7 +266,7 @@ def _to_draft(
     elif model_name:
         unknown.insert(0, model_name[:300])
         notices.append(_missing_model_notice(model_name))
-    used = _USED_KEYS | networks.used_keys | guidance_keys
+    used = _USED_KEYS | networks.used_keys | guidance_keys | region_keys
     if "hires" in draft:
         used |= set(HIRES_KEYS)
     unused = [key for key, value in pairs.items() if key not in used and not value.lower().startswith(_SAME)]

@@ -20,13 +20,16 @@ from studio import VERSION
 from studio.metadata.guidance_texts import guidance_pairs
 from studio.metadata.infotext_parts import (
     format_number,
+    lora_tags,
     model_hash,
     noise_pairs,
     part_pairs,
     sampler_label,
     schedule_label,
     upscaler_label,
+    with_tags,
 )
+from studio.metadata.region_texts import region_pairs
 
 MAX_CHARACTERS = 500_000
 _NEGATIVE = "Negative prompt:"
@@ -80,30 +83,21 @@ def write(recipe: Recipe) -> str:
         if template.negative_prompt != recipe.negative_prompt:
             pairs["Negative Template"] = template.negative_prompt
     pairs |= noise_pairs(recipe)
-    pairs |= part_pairs(recipe) | guidance_pairs(recipe.guidance_methods)
+    pairs |= part_pairs(recipe) | region_pairs(recipe) | guidance_pairs(recipe.guidance_methods)
+    of_regions = [use.model for region in recipe.regions.regions for use in region.loras] if recipe.regions else []
     # By these hashes other programs and sites recognize LoRAs and embeddings.
     for key, refs, length in (
-        ("Lora hashes", [use.model for use in recipe.loras], 10),
+        ("Lora hashes", list(dict.fromkeys([*(use.model for use in recipe.loras), *of_regions])), 10),
         ("TI hashes", recipe.embeddings, 12),
     ):
         hashes = ", ".join(f"{ref.name}: {ref.sha256[:length]}" for ref in refs if ref.sha256)
         if hashes:
             pairs[key] = hashes
     pairs["Version"] = f"Darkroom {VERSION}"
-    tags: list[str] = []
-    for lora in recipe.loras:
-        arguments = [lora.model.name]
-        if lora.text_weight is not None:
-            arguments.append(format_number(lora.text_weight))
-        arguments.append(format_number(lora.weight))
-        if lora.blocks:
-            arguments.append(f"lbw={','.join(map(format_number, lora.blocks))}")
-        tags.append(f"<lora:{':'.join(arguments)}>")
+    tags = [lora_tags(recipe.loras)] if recipe.loras else []
     for net in recipe.hypernetworks:
         tags.append(f"<hypernet:{net.model.name}:{format_number(net.weight)}>")
-    # Behind a comment, tags would be part of it.
-    separator = "\n" if "#" in recipe.prompt.rpartition("\n")[2] else " "
-    lines = [separator.join(filter(None, (recipe.prompt, " ".join(tags))))]
+    lines = [with_tags(recipe.prompt, " ".join(tags))]
     if recipe.negative_prompt:
         lines.append(f"{_NEGATIVE} {recipe.negative_prompt}")
     last_line: list[str] = []

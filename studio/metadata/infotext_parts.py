@@ -3,10 +3,12 @@
 Source: specs/compatibility.md 4a. Numbers are written so that they are read back equal.
 """
 
+from collections.abc import Sequence
+
 from catalog.samplers import SAMPLERS, SCHEDULES
 from catalog.upscalers import UPSCALERS
 from contract.parts import Hires, InitImage, Mask
-from contract.recipe import ModelRef, Recipe
+from contract.recipe import LoraUse, ModelRef, Recipe
 
 SHORT_DIGITS = 10
 _UNIT_DIGITS = 8  # of a model's hash within a ControlNet unit
@@ -58,6 +60,26 @@ def upscaler_label(name: str) -> str:
 def model_hash(ref: ModelRef) -> str:
     """The short hash by which other programs recognize a file; "" while it isn't known."""
     return ref.sha256[:SHORT_DIGITS] if ref.sha256 else ""
+
+
+def lora_tags(loras: Sequence[LoraUse]) -> str:
+    """LoRAs as tags of a prompt."""
+    tags: list[str] = []
+    for lora in loras:
+        arguments = [lora.model.name]
+        if lora.text_weight is not None:
+            arguments.append(format_number(lora.text_weight))
+        arguments.append(format_number(lora.weight))
+        if lora.blocks:
+            arguments.append(f"lbw={','.join(map(format_number, lora.blocks))}")
+        tags.append(f"<lora:{':'.join(arguments)}>")
+    return " ".join(tags)
+
+
+def with_tags(prompt: str, tags: str) -> str:
+    """A prompt with tags behind it; behind a comment they would be part of that."""
+    separator = "\n" if "#" in prompt.rpartition("\n")[2] else " "
+    return separator.join(filter(None, (prompt, tags)))
 
 
 def part_pairs(recipe: Recipe) -> dict[str, object]:

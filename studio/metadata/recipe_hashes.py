@@ -37,6 +37,12 @@ def with_hashes(recipe: Recipe, known: Mapping[str, str]) -> Recipe:
         "ip_adapters": tuple(map(hash_part, recipe.ip_adapters)),
         "embeddings": tuple(map(hash_ref, recipe.embeddings)),
     }
+    if recipe.regions:
+        regions = [
+            region.model_copy(update={"loras": tuple(map(hash_part, region.loras))})
+            for region in recipe.regions.regions
+        ]
+        changes["regions"] = recipe.regions.model_copy(update={"regions": tuple(regions)})
     if recipe.vae:
         changes["vae"] = hash_ref(recipe.vae)
     if recipe.hires:

@@ -46,6 +46,11 @@ class PromptLibrary:
         if draft.hires:
             own = {f"hires.{name}": getattr(draft.hires, name) for name in _FIELDS}
             texts |= {field: text for field, text in own.items() if text is not None}
+        regions = draft.regions.regions if draft.regions else ()
+        for number, region in enumerate(regions):
+            for name in _FIELDS:
+                if getattr(region, name) is not None:
+                    texts[f"regions.regions.{number}.{name}"] = getattr(region, name)
         is_drawn = draft.dynamic and any(map(is_dynamic, texts.values()))
         if not (draft.styles or is_drawn):
             return draft.model_copy(update={"dynamic": False}) if draft.dynamic else draft
@@ -56,12 +61,20 @@ class PromptLibrary:
             texts = dict(zip(texts, drawn, strict=True))
         styles = self.styles.named(draft.styles)
         for field, text in texts.items():
+            if field.startswith("regions."):  # styles are for the whole picture
+                continue
             style_texts = [style.negative_prompt if "negative" in field else style.prompt for style in styles]
             texts[field] = apply_styles(text, style_texts)
         hires = draft.hires
         if hires:
             own = {name: texts[f"hires.{name}"] for name in _FIELDS if f"hires.{name}" in texts}
             hires = hires.model_copy(update=own)
+        of_regions = []
+        for number, region in enumerate(regions):
+            path = f"regions.regions.{number}"
+            own = {name: texts[f"{path}.{name}"] for name in _FIELDS if f"{path}.{name}" in texts}
+            of_regions.append(region.model_copy(update=own))
+        drawn_regions = draft.regions and draft.regions.model_copy(update={"regions": tuple(of_regions)})
         for field, text in texts.items():
             if len(text) > MAX_PROMPT_CHARACTERS:
                 raise InvalidRecipe(
@@ -73,7 +86,14 @@ class PromptLibrary:
         if draft.template and draft.template.styles == draft.styles and not is_drawn:
             template = draft.template  # of these prompts: one of its combinations
         update = {name: texts[name] for name in _FIELDS}
-        done = {"styles": (), "dynamic": False, "seed": seed, "hires": hires, "template": template}
+        done = {
+            "styles": (),
+            "dynamic": False,
+            "seed": seed,
+            "hires": hires,
+            "regions": drawn_regions,
+            "template": template,
+        }
         return draft.model_copy(update={**update, **done})
 
     def combine(self, prompts: Sequence[str]) -> list[tuple[str, ...]]:

@@ -52,3 +52,15 @@ def check_ahead(recipe: Recipe, entry: ModelEntry, gray_range: GrayRange) -> Non
                 "Paint over what is to change, or invert the mask.",
                 field="mask",
             )
+    for number, region in enumerate(recipe.regions.regions if recipe.regions else ()):
+        if region.mask is None:
+            continue
+        field, found = f"regions.regions.{number}.mask", gray_range(region.mask.sha256)
+        if found is None:
+            raise InvalidInput(f"The mask of region {number + 1} can't be read.", "Add it again.", field=field)
+        if found[1] == 0:
+            raise InvalidInput(
+                f"The mask of region {number + 1} is empty: its prompt would act nowhere.",
+                "Paint where it is to act, or remove the region.",
+                field=field,
+            )

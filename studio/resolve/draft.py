@@ -25,6 +25,7 @@ from studio.resolve.parts import (
     resolve_hires,
     sized_mask,
 )
+from studio.resolve.regions import resolve_regions
 from studio.resolve.sampler_choice import check_settings, choose_sampler, settle_noise
 from studio.resolve.textual_inversion import resolve_embeddings
 
@@ -67,7 +68,8 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
         vae = _vae_beside(entry, finder.models)
     else:
         vae = network_ref(draft.vae, "vae", "vae", finder, entry)
-    embeddings = resolve_embeddings(draft, finder, entry)
+    regions = resolve_regions(draft, finder, entry, size_of, (width, height))
+    embeddings = resolve_embeddings(draft, regions, finder, entry)
     controls = resolve_controls(draft, finder, entry, size_of)
     ip_adapters = resolve_ip_adapters(draft.ip_adapters, finder, entry)
     hires: Hires | None = None
@@ -101,6 +103,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
         controls=controls,
         ip_adapters=ip_adapters,
         hires=hires,
+        regions=regions,
         sampling=check_settings(draft.sampling, passes),
         noise=settle_noise(draft.noise, draft.count),
         extras=draft.extras,

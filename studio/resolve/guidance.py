@@ -87,6 +87,8 @@ def _check_fits(method: Method, draft: RecipeDraft, entry: ModelEntry, field: st
         problem = f"{method.label} does not go with {entry.title}, which guides by the picture too."
     elif draft.ip_adapters and not method.suits_ip_adapter:
         problem = f"{method.label} and pictures as prompt both change the cross-attention."
+    elif draft.regions and not method.suits_regions:
+        problem = f"{method.label} and regions both change the cross-attention."
     if problem:
         raise InvalidRecipe(problem, "Remove it.", field=field)
 

@@ -14,6 +14,7 @@ from contract.errors import InvalidRecipe
 from contract.parts import BLOCK_COUNTS, MAX_HYPERNETWORKS, MAX_LORAS
 from contract.prompt import Tag, take_tags
 from contract.recipe import HypernetworkUse, LoraUse, ModelKind, ModelRef, RecipeDraft
+from contract.regions import Region, RegionDraft
 from studio.resolve.model_finder import LABELS, Finder, require_family, require_model
 
 KINDS: Mapping[str, ModelKind] = {"lora": "lora", "lyco": "lora", "hypernet": "hypernetwork"}
@@ -84,6 +85,55 @@ def take_networks(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntry) ->
         field = f"hypernetworks.{index}.model"
         requests.append(_Request("hypernetwork", net.model, net.weight, None, (), field))
     without_tags = _take_tags(draft, requests)
+    loras, nets = _find_networks(requests, "", finder, checkpoint)
+    return Taken(without_tags, loras, nets)
+
+
+def take_region_networks(region: RegionDraft, path: str, finder: Finder, checkpoint: ModelEntry) -> Region:
+    """Take tags out of a region's prompts and find the LoRAs that act in it.
+
+    Args:
+        path: Of the region in the draft.
+    Raises:
+        InvalidRecipe: names the LoRA and what is wrong; or a tag is a hypernetwork's.
+        ModelProblem: a file can't be used.
+    """
+    requests: list[_Request] = []
+    for index, lora in enumerate(region.loras):
+        field = f"{path}.loras.{index}.model"
+        requests.append(_Request("lora", lora.model, lora.weight, lora.text_weight, lora.blocks, field))
+    texts: dict[str, str] = {}
+    for name in ("prompt", "negative_prompt"):
+        text = getattr(region, name)
+        if text is not None:
+            texts[name], tags = take_tags(text, KINDS)
+            requests += [_request_of_tag(tag, f"{path}.{name}") for tag in tags]
+    for request in requests:
+        if request.kind == "hypernetwork":
+            raise InvalidRecipe(
+                f"Hypernetwork “{str(request.model)[:80]}” can't act in one region.",
+                "Name it in the picture's own prompt.",
+                field=request.field,
+            )
+    loras, _ = _find_networks(requests, f"{path}.", finder, checkpoint)
+    return Region(
+        prompt=texts["prompt"],
+        negative_prompt=texts.get("negative_prompt"),
+        weight=region.weight,
+        box=region.box,
+        mask=region.mask,
+        loras=loras,
+    )
+
+
+def _find_networks(
+    requests: Sequence[_Request], path: str, finder: Finder, checkpoint: ModelEntry
+) -> tuple[tuple[LoraUse, ...], tuple[HypernetworkUse, ...]]:
+    """What is asked for as refs, each file once.
+
+    Args:
+        path: Of the part that asks, with a dot at its end; empty for the draft itself.
+    """
     found: dict[ModelKind, list[tuple[_Request, ModelRef]]] = {"lora": [], "hypernetwork": []}
     for request in requests:
         ref = network_ref(request.model, request.kind, request.field, finder, checkpoint)
@@ -92,13 +142,15 @@ def take_networks(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntry) ->
     for kind, pairs in added.items():
         if len(pairs) > _MOST[kind]:
             raise InvalidRecipe(
-                f"{len(pairs)} {LABELS[kind]}s are asked for.", f"Use at most {_MOST[kind]}.", field=_FIELDS[kind]
+                f"{len(pairs)} {LABELS[kind]}s are asked for.",
+                f"Use at most {_MOST[kind]}.",
+                field=f"{path}{_FIELDS[kind]}",
             )
     loras: list[LoraUse] = []
     for one, ref in added["lora"]:
         loras.append(LoraUse(model=ref, weight=one.weight, text_weight=one.text_weight, blocks=one.blocks))
     nets = [HypernetworkUse(model=ref, weight=one.weight) for one, ref in added["hypernetwork"]]
-    return Taken(without_tags, tuple(loras), tuple(nets))
+    return tuple(loras), tuple(nets)
 
 
 def _take_tags(draft: RecipeDraft, requests: list[_Request]) -> RecipeDraft:

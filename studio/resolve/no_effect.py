@@ -84,6 +84,19 @@ def idle_networks(asked: Asked) -> Iterator[Notice]:
             yield "no_effect", f"Hypernetwork “{net.model.name}” has weight 0: it changes nothing."
 
 
+def idle_regions(asked: Asked) -> Iterator[Notice]:
+    """Regions and LoRAs of theirs whose weight is 0, and a base that leaves nothing to them."""
+    regions = asked.recipe.regions
+    if regions and regions.base == 1:
+        yield "no_effect", "The base share is 1: the prompts of the regions change nothing."
+    for number, region in enumerate(regions.regions if regions else (), 1):
+        if region.weight == 0:
+            yield "no_effect", f"Region {number} has weight 0: it changes nothing."
+        for lora in region.loras:
+            if lora.weight == 0 and lora.text_weight in (None, 0):
+                yield "no_effect", f"LoRA “{lora.model.name}” of region {number} has weight 0: it changes nothing."
+
+
 def idle_units(asked: Asked) -> Iterator[Notice]:
     """Controls and IP-Adapters whose weight is 0, or that are active in no whole step."""
     recipe = asked.recipe
@@ -126,6 +139,8 @@ def idle_words(asked: Asked) -> Iterator[Notice]:
     texts: list[str | None] = [recipe.prompt, recipe.negative_prompt]
     if hires:
         texts += [hires.prompt, hires.negative_prompt]
+    for region in recipe.regions.regions if recipe.regions else ():
+        texts += [region.prompt, region.negative_prompt]
     known: set[str] = set()
     for ref in recipe.embeddings:
         known.update(map(str.casefold, prompt_names(ref.name)))

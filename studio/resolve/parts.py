@@ -49,13 +49,17 @@ def check_pictures(draft: RecipeDraft, size_of: SizeOf) -> None:
     if mask is None:
         return
     (width, height), (mask_width, mask_height) = sizes["init_image.image"], sizes["mask.image"]
-    ratio = width * mask_height / (height * mask_width)
-    if abs(ratio - 1) > _SAME_SHAPE:
+    if not same_shape((width, height), (mask_width, mask_height)):
         raise InvalidInput(
             f"The mask is {mask_width} × {mask_height}; the start picture is {width} × {height}.",
             "Use a mask of the picture's size or shape.",
             field="mask.image",
         )
+
+
+def same_shape(one: Size, other: Size) -> bool:
+    """Whether two sizes have the same ratio of their sides, but for rounding to whole pixels."""
+    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= _SAME_SHAPE
 
 
 def need_picture(ref: ImageRef, field: str, size_of: SizeOf) -> Size:
@@ -72,6 +76,7 @@ def need_picture(ref: ImageRef, field: str, size_of: SizeOf) -> Size:
             "mask.image": "mask",
             "controls": "control picture",
             "ip_adapters": "picture as prompt",
+            "regions": "mask of a region",
         }
         word = words.get(field) or words.get(field.partition(".")[0], "picture")
         raise InvalidInput(f"The {word} is not here.", "Add it again.", field=field)

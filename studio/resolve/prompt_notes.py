@@ -26,7 +26,10 @@ class _Reading:
 
     @property
     def label(self) -> str:
-        return self.field.replace(".", " ").replace("_", " ")
+        part, _, name = self.field.rpartition(".")
+        if part.startswith("regions."):
+            return f"{name.replace('_', ' ')} of region {int(part.rpartition('.')[2]) + 1}"
+        return f"{part} {name}".strip().replace("_", " ")
 
 
 def prompt_notes(recipe: Recipe, *, takes_strength: bool = True) -> tuple[tuple[str, str], ...]:
@@ -35,7 +38,7 @@ def prompt_notes(recipe: Recipe, *, takes_strength: bool = True) -> tuple[tuple[
     Args:
         takes_strength: Whether the model leaves out steps with a start picture; one that edits makes all.
     Raises:
-        InvalidRecipe: a weight is beyond every number; names the field.
+        InvalidRecipe: a weight is beyond every number, or a region's prompt has an AND; names the field.
     """
     made = recipe.steps
     if recipe.init_image is not None and takes_strength:
@@ -54,6 +57,18 @@ def prompt_notes(recipe: Recipe, *, takes_strength: bool = True) -> tuple[tuple[
                 readings.append(_read_prompt(name, getattr(recipe, name), steps, recipe.emphasis, recipe.steps))
             else:
                 readings.append(_read_prompt(f"hires.{name}", own, steps, recipe.emphasis, recipe.steps))
+    for number, region in enumerate(recipe.regions.regions if recipe.regions else ()):
+        field = f"regions.regions.{number}.prompt"
+        readings.append(_read_prompt(field, region.prompt, recipe.steps, recipe.emphasis))
+        if len(readings[-1].prompt.at(0)) > 1:
+            raise InvalidRecipe(
+                f"Region {number + 1} has several prompts, joined by AND.",
+                "Use one prompt for each region, or AND in the picture's own prompt.",
+                field=field,
+            )
+        if region.negative_prompt is not None:
+            field = f"regions.regions.{number}.negative_prompt"
+            readings.append(_read_prompt(field, region.negative_prompt, recipe.steps, recipe.emphasis))
     for reading in readings:
         notes += _notes_on(reading)
         if recipe.hires is None:

@@ -6,12 +6,15 @@ from contract.errors import InvalidRecipe
 from contract.parts import MAX_EMBEDDINGS
 from contract.prompt import without_comments
 from contract.recipe import ModelRef, RecipeDraft
+from contract.regions import Regions
 from studio.resolve.loras import network_ref
 from studio.resolve.model_finder import Finder
 
 
-def resolve_embeddings(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntry) -> tuple[ModelRef, ...]:
-    """Those that prompt, negative prompt or the hires pass's prompts name, once each.
+def resolve_embeddings(
+    draft: RecipeDraft, regions: Regions | None, finder: Finder, checkpoint: ModelEntry
+) -> tuple[ModelRef, ...]:
+    """Those that prompt, negative prompt, the hires pass's or the regions' prompts name, once each.
 
     A recipe's own refs say which file was meant where several have the name; else they count for nothing.
 
@@ -30,6 +33,9 @@ def resolve_embeddings(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntr
     texts: dict[str, str | None] = {"prompt": draft.prompt, "negative_prompt": draft.negative_prompt}
     if draft.hires:
         texts |= {"hires.prompt": draft.hires.prompt, "hires.negative_prompt": draft.hires.negative_prompt}
+    for number, region in enumerate(regions.regions if regions else ()):
+        path = f"regions.regions.{number}"
+        texts |= {f"{path}.prompt": region.prompt, f"{path}.negative_prompt": region.negative_prompt}
     found: dict[str, ModelRef] = {}
     for field, text in texts.items():
         for name in names_in(without_comments(text or ""), {*entries, *meant}):

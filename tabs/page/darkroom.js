@@ -14,6 +14,7 @@ import { lora_section } from "./lora/lora_section.js";
 import { model_row } from "./models/model_row.js";
 import { models_tab } from "./models/models_tab.js";
 import { prompt_box } from "./prompt/prompt_box.js";
+import { regions_section } from "./regions/regions_section.js";
 import { result_pane } from "./result/result_pane.js";
 import { generate_bar } from "./sections/generate_bar.js";
 import { hires_section } from "./sections/hires_section.js";
@@ -49,6 +50,7 @@ const SECTIONS = {
   ip_adapter_section,
   lora_section,
   guidance_section,
+  regions_section,
 };
 const recipe_sections = (element, props) => fillSections(element, props, SECTIONS);
 const PARTS = { recipe_sections, generate_bar, result_pane, gallery, models_tab };

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageStat
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.program import Program
@@ -56,3 +57,21 @@ def test_prompt_previews_picture_gallery_settings_reload_and_cancel(page: Page, 
     page.keyboard.press("Escape")
     expect(page.locator(".result-pane[data-phase=cancelled]")).to_be_visible(timeout=60_000)
     assert len(list((Path(program.data) / "outputs").rglob("*.png"))) == 1
+
+
+def test_two_regions_paint_two_halves(page: Page, program: Program) -> None:
+    page.locator("#regions-section summary").first.click()
+    page.get_by_role("button", name="Two columns").click()
+    page.get_by_label("Prompt of region 1").fill("green hills at noon")
+    page.get_by_label("Prompt of region 2").fill("sea at night, full moon")
+    page.get_by_role("switch", name="Common words first").click()
+    page.fill("[data-field='regions.base'] input.number", "0")
+    page.fill("[data-field=seed] input", "138677620")
+    before = set((Path(program.data) / "outputs").rglob("*.png"))
+    generate(page, "", 20)
+    expect(page.locator(".result-pane[data-phase=done]")).to_be_visible(timeout=120_000)
+    (made,) = set((Path(program.data) / "outputs").rglob("*.png")) - before
+    with Image.open(made) as image:
+        feet = [ImageStat.Stat(image.crop((left, 80, left + 48, 128))).mean for left in (0, 80)]
+    hills, sea = (green - blue for _, green, blue in feet)
+    assert hills > 30 > 15 > sea, feet

@@ -105,6 +105,7 @@ APART = {
     "vae",
     "hypernetworks",
     "guidance_methods",  # test_guidance.py
+    "regions",  # test_regions.py
     "ip_adapters",
     "loras.model",
     "parent",

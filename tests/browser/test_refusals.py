@@ -39,6 +39,7 @@ EVERYWHERE = (
     "loras",
     "hypernetworks",
     "guidance_methods",
+    "regions",
     "ip_adapters",
     "hires",
 )
@@ -52,7 +53,9 @@ UNITS = """() => {
     resize: "crop", mode: "balanced", control_type: "", pixel_perfect: false, text_weight: "" };
   const pair = (model) => [blank, { ...blank, model, image: picture }];
   darkroom.form.set({ ...darkroom.form.get(), controls: pair("canny-small"), ip_adapters: pair("face"),
-    loras: [{ ...blank, model: "ink", image: null }], hypernetworks: [{ ...blank, model: "bend", image: null }] });
+    loras: [{ ...blank, model: "ink", image: null }], hypernetworks: [{ ...blank, model: "bend", image: null }],
+    "regions.regions": [{ id: "here", prompt: "", negative_prompt: null, weight: "1", mask: null,
+      box: { left: 0, top: 0, width: 1, height: 1 } }] });
 }"""
 # Codes of failures that name no field of a recipe. Of those that do, the fields themselves are the rows.
 CODES = frozenset(
@@ -241,4 +244,6 @@ def test_every_refusal_is_seen_and_heard_on_every_tab(deaf: Visitor, tab: str) -
             assert one["place"] != "generate", one
         if part in ("controls", "ip_adapters") and one["place"] != "generate" and one["field"] != part:
             assert one["place"].startswith(f"{part}.") and one["place"].endswith("-1"), one
+        if one["field"].startswith("regions.regions."):
+            assert one["place"].startswith("regions.regions.") and one["place"].endswith("-here"), one
     assert {one["place"] for one in found if not one["field"]} == {"generate"}

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from contract.regions import MAX_REGIONS
+
 TOKENS = Path(__file__).parents[2] / "tabs/page/styles/tokens.css"
 GROUNDS = ("page", "surface", "raised", "wall", "sunk")
 GRAYS = (*GROUNDS, "line", "line-2", "edge", "ink", "ink-2", "ink-3")
@@ -81,6 +83,7 @@ def test_text_on_accent_and_on_soft_grounds_can_be_read(theme: str) -> None:
         ("on-accent", "accent-hover"),
         ("accent-ink", "accent-soft"),
         ("bad", "bad-soft"),
+        *(("on-accent", f"region-{number}") for number in range(1, MAX_REGIONS + 1)),
     ):
         assert contrast(colors[text], colors[ground]) >= 4.5, (text, ground)
 

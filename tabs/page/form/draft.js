@@ -1,7 +1,7 @@
 // The form as the draft that is sent: the fields that all tabs share, and what the tab's sections add.
 
 import { formTab } from "../core/route.js";
-import { isDynamic } from "./dynamic_text.js";
+import { hasDynamic } from "./dynamic_text.js";
 import { form, number } from "./form.js";
 import { partsOf } from "./recipe_parts.js";
 import { sizeOf } from "./size.js";
@@ -24,7 +24,7 @@ export async function draft(tab = formTab(), instead = {}) {
     clip_skip: number(now.clip_skip),
     emphasis: now.emphasis,
     styles: now.styles,
-    dynamic: isDynamic(now.prompt) || isDynamic(now.negative_prompt),
+    dynamic: hasDynamic(now),
     width,
     height,
     count: now.count,

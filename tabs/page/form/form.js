@@ -25,7 +25,8 @@ import { keep, observable, recall } from "../core/store.js";
  * @property {string[]} styles names, in the order in which they are applied
  * @property {any} controls list of units as in controlnet/control_units.js; "ip_adapters", "loras" and "hypernetworks"
  *   likewise
- * @property {any} guidance_methods list of rows as in guidance/guidance_units.js
+ * @property {any} guidance_methods list of rows as in guidance/guidance_units.js; "regions.regions" of regions as in
+ *   regions/region_units.js
  * @property {string} vae name; empty is the model's own
  *
  * Fields of the recipe's parts are held by their path, "init_image.strength", as labels and refusals name them:
@@ -118,7 +119,7 @@ export function startValues(model) {
 }
 
 // Parts that are there several times keep their values in their units.
-const MANY = /^(controls|ip_adapters|loras|hypernetworks|upscale)\./;
+const MANY = /^(controls|ip_adapters|loras|hypernetworks|regions\.regions|upscale)\./;
 
 function partValues() {
   const plain = Object.entries(config.defaults).filter(([path]) => !MANY.test(path));
@@ -133,6 +134,7 @@ function partValues() {
     ip_adapters: [],
     loras: [],
     hypernetworks: [],
+    "regions.regions": [],
     vae: "",
     hires: false,
     loops: "1",

@@ -31,6 +31,7 @@ const KNOWN = new Set([
   "loras",
   "hypernetworks",
   "guidance_methods",
+  "regions",
   "vae",
   "hires",
   "sampling",

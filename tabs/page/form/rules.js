@@ -182,9 +182,9 @@ const ALSO = {
  * The page's fields for a path of the request, the nearest first: "controls.1.image" is that of the second unit in use.
  */
 function fieldsOf(path) {
-  const [part, place, name, inner] = path.split(".");
+  const [, part, place, name, inner] = /^([a-z_.]+)\.(\d+)(?:\.([^.]+))?(?:\.([^.]+))?/.exec(path) ?? [];
   if (!path) return [];
-  if (!/^\d+$/.test(place ?? "")) {
+  if (!part) {
     const found = [];
     for (let left = path; left; left = left.replace(/\.?[^.]*$/, "")) found.push(left, ...(ALSO[left] ?? []));
     return found;
@@ -193,7 +193,8 @@ function fieldsOf(path) {
     .map((unit, index) => ({ unit, index }))
     .filter(({ unit }) => unit.image || unit.model || unit.id);
   const { unit, index } = used[Number(place)] ?? { unit: {}, index: Number(place) };
-  if (unit.id) return [`${part}.${inner ?? name}-${unit.id}`, `${part}.id-${unit.id}`, part];
+  if (unit.id)
+    return [...[inner, name, "id", "prompt"].map((one) => `${part}.${one}-${unit.id}`), part, part.split(".")[0]];
   return [`${part}.${name}-${index}`, `${part}.model-${index}`, part];
 }
 

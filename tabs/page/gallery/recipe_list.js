@@ -5,6 +5,7 @@ import { config, samplerLabel } from "../core/config.js";
 import { modelTitle } from "../core/model_list.js";
 import { pixels, short } from "../core/words.js";
 import { methodWords } from "../guidance/guidance_units.js";
+import { regionRows } from "../regions/region_units.js";
 import { h } from "../ui/dom.js";
 
 /** @param {any} record a picture as the gallery has it @returns {HTMLElement} */
@@ -33,6 +34,7 @@ export function recipeList(record) {
     ...(recipe.loras ?? []).map((lora) => ["LoRA", `${nameOf(lora.model)} ${short(lora.weight)}${textWeight(lora)}`]),
     ...(recipe.hypernetworks ?? []).map((net) => ["Hypernetwork", `${nameOf(net.model)} ${short(net.weight)}`]),
     ...(recipe.guidance_methods ?? []).map((method) => ["Guidance method", methodWords(method)]),
+    ...regionRows(recipe.regions),
     ...partRows(recipe),
     parentRow(record),
   ];

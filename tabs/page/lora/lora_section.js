@@ -2,7 +2,7 @@
 
 import { config } from "../core/config.js";
 import { showProblem, slider } from "../form/bound.js";
-import { form } from "../form/form.js";
+import { change, form } from "../form/form.js";
 import { joinRecipe } from "../form/recipe_parts.js";
 import { section } from "../form/section.js";
 import { addUnit, removeUnit, unitsOf, unitVia } from "../form/units.js";
@@ -43,7 +43,7 @@ function part(name, label, container) {
     chosen: () => unitsOf(name).map((unit) => unit.model),
     onchoose: (model) => {
       addUnit(name, { model: model.name });
-      const words = bringTriggers(model);
+      const words = bringTriggers(model, form.get().prompt, (prompt) => change({ prompt }));
       announce(`${model.title} was added${words ? ` with ${words}` : ""}.`);
     },
   });

@@ -29,11 +29,13 @@ function withoutWord(prompt, word) {
   return (prompt.slice(0, at) + prompt.slice(at + wanted.length)).replace(/^[\s,]+/, "");
 }
 
-/** Put the words that were chosen for a LoRA into the prompt. @returns {string} what was put in */
-export function bringTriggers({ name, trigger_words: words = [] }) {
-  const { prompt } = form.get();
+/**
+ * Put the words that were chosen for a LoRA into a prompt. @param {any} model @param {string} prompt
+ * @param {(text: string) => void} put @returns {string} what was put in
+ */
+export function bringTriggers({ name, trigger_words: words = [] }, prompt, put) {
   const missing = chosenFor(name).filter((word) => words.includes(word) && !isIn(prompt, word));
-  if (missing.length) change({ prompt: missing.reduce(withWord, prompt) });
+  if (missing.length) put(missing.reduce(withWord, prompt));
   return missing.join(", ");
 }
 

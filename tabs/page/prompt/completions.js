@@ -5,7 +5,6 @@
 import { grouped } from "../core/words.js";
 import { embeddings, hypernetworks, loraModels, promptTags, styles, wildcards } from "../form/parts_list.js";
 import { toggleStyle } from "../form/styles.js";
-import { bringTriggers } from "../lora/triggers.js";
 
 const MOST = 8;
 const LEAST_LETTERS = 3; // of a phrase, before tags are offered
@@ -51,6 +50,7 @@ function namesFor(/** @type {RegExpExecArray} */ [, head, typed], before) {
       label: one.title ?? one.name,
       hint: one.family_label ?? (one.count ? `${grouped(one.count)} lines` : ""),
       from: models === styles ? from - head.length : from,
+      lora: models === loraModels ? one : null,
       take: (rest) => {
         const tail = withoutTail(rest, typed, one.name);
         if (models === styles) {
@@ -58,7 +58,6 @@ function namesFor(/** @type {RegExpExecArray} */ [, head, typed], before) {
           return ["", tail.replace(/^>/, "")];
         }
         if (head === "__") return [`${one.name}__`, tail.replace(/^_{1,2}(?!\w)/, "")];
-        if (models === loraModels) setTimeout(() => bringTriggers(one));
         const needsEnd = head.startsWith("<") && !tail.startsWith(":") && !tail.startsWith(">");
         return [needsEnd ? `${one.name}:1>` : one.name, tail];
       },

@@ -1,7 +1,6 @@
 // What can be completed while a prompt is typed. Arrows choose, Tab or Enter takes, Esc closes; nothing is ever put in by
 // itself. Behind "<lora:" and the like the first name is chosen already; of tags none is, so that Enter stays Enter.
 
-import { change } from "../form/form.js";
 import { freshId, h } from "../ui/dom.js";
 import { isComposing } from "../ui/shortcut.js";
 import { completionsFor, onCompletions } from "./completions.js";
@@ -13,13 +12,16 @@ import { completionsFor, onCompletions } from "./completions.js";
  * @property {string} hint
  * @property {number} from where what is typed begins
  * @property {(rest: string) => [string, string]} take what stands instead, and behind it, given what stands behind
+ * @property {any} [lora] the model that it names
  */
 
 /**
- * @param {HTMLTextAreaElement} area of the form's value `name`
+ * @param {HTMLTextAreaElement} area
+ * @param {(text: string) => void} put keeps another text of the area
+ * @param {(model: any) => void} bring a LoRA was named: its trigger words may come along
  * @returns {HTMLElement} the list, to stand behind the area
  */
-export function completion(area, name) {
+export function completion(area, put, bring) {
   const box = h("div.completion", {
     role: "listbox",
     id: freshId("completion"),
@@ -86,15 +88,16 @@ export function completion(area, name) {
   }
 
   function take(index) {
-    const { from, take: taken } = found[index];
+    const { from, take: taken, lora } = found[index];
     if (beforeCaret() !== before) {
       close();
       return;
     }
-    const [put, rest] = taken(area.value.slice(area.selectionStart));
-    change({ [name]: area.value.slice(0, from) + put + rest });
-    area.setSelectionRange(from + put.length, from + put.length);
+    const [words, rest] = taken(area.value.slice(area.selectionStart));
+    put(area.value.slice(0, from) + words + rest);
+    area.setSelectionRange(from + words.length, from + words.length);
     close();
+    if (lora) setTimeout(() => bring(lora));
   }
 
   area.setAttribute("aria-controls", box.id);

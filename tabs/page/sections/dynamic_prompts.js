@@ -4,7 +4,7 @@ import { inWords, post, Unreachable } from "../core/api.js";
 import { formTab } from "../core/route.js";
 import { some } from "../core/words.js";
 import { draft } from "../form/draft.js";
-import { isDynamic } from "../form/dynamic_text.js";
+import { hasDynamic } from "../form/dynamic_text.js";
 import { form } from "../form/form.js";
 import { refuse } from "../form/rules.js";
 import { resultSize } from "../form/size.js";
@@ -13,8 +13,8 @@ import { offerUndo } from "../ui/undo_bar.js";
 
 /** Take Generate over where several pictures are to be drawn: a job for each. @returns {boolean} whether it did */
 export function generateDrawn() {
-  const { prompt, negative_prompt: negative, count } = form.get();
-  if (count === 1 || !(isDynamic(prompt) || isDynamic(negative))) return false;
+  const { count } = form.get();
+  if (count === 1 || !hasDynamic(form.get())) return false;
   submitAll(Array.from({ length: count }, () => ({})));
   return true;
 }

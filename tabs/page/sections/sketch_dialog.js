@@ -1,5 +1,5 @@
-// A mask editor over the result pane, until it is used or put away: colors painted on the start picture (a sketch), or
-// a drawing, white on black, for a control unit. What was painted stays with its key.
+// A mask editor over the result pane, until it is used or put away: colors painted on the start picture (a sketch), a
+// drawing, white on black, for a control unit, or the mask of a region. What was painted stays with its key.
 
 import { Refused, Unreachable } from "../core/api.js";
 import { formTab, route } from "../core/route.js";
@@ -28,7 +28,15 @@ const KINDS = {
     use: "Use the drawing",
     makeExtra: () => null,
   },
+  mask: {
+    label: "Region mask",
+    words: "Paint where the region is.",
+    rest: "",
+    use: "Use the mask",
+    makeExtra: () => null,
+  },
 };
+const EMPTY = "Nothing is painted. Paint where the region is, or put this away.";
 
 /** One of each kind, made when it is first wanted. @type {Map<string, ReturnType<typeof makeSketchDialog>>} */
 const dialogs = new Map();
@@ -38,6 +46,8 @@ function makeSketchDialog(kind) {
   const { label, words, rest, use, makeExtra } = KINDS[kind];
   const editor = makeMaskEditor({ look: kind, label, extra: makeExtra() });
   let onuse = (picture) => {};
+  const title = h("strong", {});
+  const problem = h("p.problem", { hidden: true, role: "alert" }, EMPTY);
   const apply = button({ label: use, kind: "outlined.suggested", onclick: finish });
   const element = h(
     "section.workspace.workspace-layer.sketch-dialog",
@@ -54,12 +64,14 @@ function makeSketchDialog(kind) {
     h(
       "div.workspace-line",
       {},
-      h("p.workspace-words", {}, h("strong", {}, words), ` ${rest}`),
+      h("div.workspace-text", {}, h("p.workspace-words", {}, title, ` ${rest}`), problem),
       h("div.workspace-actions", {}, button({ label: "Put away", onclick: () => close() }), apply),
     ),
   );
 
   async function finish() {
+    problem.hidden = kind !== "mask" || editor.share.get() > 0;
+    if (!problem.hidden) return;
     try {
       const picture = await upload(await editor.blob(), label.toLowerCase());
       close();
@@ -72,19 +84,28 @@ function makeSketchDialog(kind) {
 
   return {
     element,
-    show(image, use) {
-      onuse = use;
-      editor.open(image);
+    /** @param {Asked} asked */
+    async show(asked) {
+      onuse = asked.onuse;
+      title.textContent = asked.title ?? words;
+      problem.hidden = true;
+      await editor.open(asked.image);
+      await asked.begin?.(editor);
     },
   };
 }
 
 /**
- * @param {"colors"|"drawing"} kind
- * @param {import("../mask_editor/mask_editor.js").EditorImage} image
- * @param {(picture: import("../core/uploads.js").Upload) => void} onuse
+ * @typedef {Object} Asked
+ * @property {import("../mask_editor/mask_editor.js").EditorImage} image
+ * @property {(picture: import("../core/uploads.js").Upload) => void} onuse
+ * @property {(editor: ReturnType<typeof makeMaskEditor>) => Promise<void>} [begin] paints what it begins with
+ * @property {string} [title] first words of the line below
+ *
+ * @param {"colors"|"drawing"|"mask"} kind
+ * @param {Asked} asked
  */
-function openSketchDialog(kind, image, onuse) {
+function openSketchDialog(kind, asked) {
   close();
   const dialog = dialogs.get(kind) ?? makeSketchDialog(kind);
   dialogs.set(kind, dialog);
@@ -103,7 +124,7 @@ function openSketchDialog(kind, image, onuse) {
     opener?.focus({ preventScroll: true });
   };
   document.querySelector(".result-pane")?.append(element);
-  show(image, onuse);
+  show(asked);
   allWithin(element, "[role=application]")[0].focus({ preventScroll: true });
   if (innerWidth < 860) scrollTo({ top: 0 });
 }
@@ -129,7 +150,7 @@ export function sketchButton(onuse) {
             width: number(now.width) || 512,
             height: number(now.height) || 512,
           };
-      openSketchDialog("colors", image, onuse);
+      openSketchDialog("colors", { image, onuse });
     },
   });
   form.watch((now) =>
@@ -145,7 +166,13 @@ export function drawButton(key, onuse) {
     icon: "brush",
     onclick: () => {
       const { width, height } = sizeOf(form.get(), formTab());
-      openSketchDialog("drawing", { key, url: "", width: width || 512, height: height || 512 }, onuse);
+      openSketchDialog("drawing", {
+        image: { key, url: "", width: width || 512, height: height || 512 },
+        onuse,
+      });
     },
   });
 }
+
+/** Open the mask of a region. @param {Asked} asked */
+export const openMaskDialog = (asked) => openSketchDialog("mask", asked);

@@ -16,7 +16,8 @@ const TABLE = [
   ["/", "Gallery, models: to the search field"],
   ["F · U · D · Delete", "Focused picture: favorite, use settings, download, delete"],
   ["B E [ ] I 0 + −", "Canvas: brush, eraser, smaller, larger, invert, fit, zoom. Space and drag moves the picture"],
-  [`${COMMAND} Z, Shift Z`, "Canvas: undo, redo"],
+  ["← → ↑ ↓ Delete Enter", "A region: move (Shift: resize), remove, go to its prompt"],
+  [`${COMMAND} Z, Shift Z`, "Canvas, regions: undo, redo"],
   ["?", "This table"],
 ];
 

@@ -38,6 +38,10 @@ export const PATHS = {
   redo: ["M16 4l4.5 4.5L16 13", "M20 8.5H10a5.5 5.5 0 0 0 0 11h5"],
   invert: ["M12 20a8 8 0 1 0 0-16 8 8 0 0 0 0 16z", "fill M12 5a7 7 0 0 1 0 14z"],
   fit: ["M4 9V4h5", "M15 4h5v5", "M20 15v5h-5", "M9 20H4v-5"],
+  layout_columns: ["M4 4h16v16H4z", "M12 4v16"],
+  layout_rows: ["M4 4h16v16H4z", "M4 12h16"],
+  layout_thirds: ["M4 4h16v16H4z", "M9.3 4v16M14.7 4v16"],
+  box: ["M4 6h16v12H4z"],
   more: [
     "fill M5 10.5a1.5 1.5 0 1 0 0 3 1.5 1.5 0 0 0 0-3z",
     "fill M12 10.5a1.5 1.5 0 1 0 0 3 1.5 1.5 0 0 0 0-3z",
