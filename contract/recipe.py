@@ -118,6 +118,8 @@ class _Asked(Frozen):
     clip_skip: 1 reads the layer of the text encoders that the family was trained on (SD 1.x: the last; SD 2.x and
     SDXL: the one before the last), each more one further back: diffusers' clip_skip is one less, None for 1. Other
     programs count from the last layer in all families (`catalog.families.clip_skip_read`).
+    prompt_2, negative_prompt_2: what the second text encoder of a family that has one reads, and its pooled embedding
+    says; None: the same as the first. Each goes with every prompt that AND joins.
     emphasis: what brackets and weights in the prompts do (`contract.prompt.Prompt`).
     template: where the prompts come from, if they were written as a template or with styles.
     embeddings: those that the prompts name by bare name; resolving a draft looks for them again.
@@ -126,6 +128,8 @@ class _Asked(Frozen):
     schema_: Literal[2] = Field(SCHEMA, alias="schema")
     prompt: Prompt
     negative_prompt: Prompt = ""
+    prompt_2: Prompt | None = None
+    negative_prompt_2: Prompt | None = None
     clip_skip: ClipSkip = 1
     emphasis: Emphasis = "original"
     template: Template | None = None
@@ -148,11 +152,11 @@ class _Asked(Frozen):
         """
         return cls.model_validate_json(upgraded_json(text))
 
-    @field_validator("prompt", "negative_prompt")
+    @field_validator("prompt", "negative_prompt", "prompt_2", "negative_prompt_2")
     @classmethod
-    def _encodable(cls, text: str) -> str:
+    def _encodable(cls, text: str | None) -> str | None:
         try:
-            text.encode("utf-8")
+            (text or "").encode("utf-8")
         except UnicodeEncodeError as error:
             raise ValueError("contains half of a character (a lone surrogate)") from error
         return text

@@ -62,6 +62,8 @@ _CONTAINERS: Mapping[str, str] = {
 LABELS: Mapping[str, str] = {
     "prompt": "Prompt",
     "negative_prompt": "Negative prompt",
+    "prompt_2": "Second prompt",
+    "negative_prompt_2": "Second negative prompt",
     "model": "Model",
     "sampler": "Sampler",
     "schedule": "Schedule",
@@ -227,6 +229,8 @@ _RANGES: Mapping[str, str] = {
     "count": f"Use a whole number, {COUNT[0]} to {COUNT[1]}.",
     "prompt": _TEXT,
     "negative_prompt": _TEXT,
+    "prompt_2": _TEXT,
+    "negative_prompt_2": _TEXT,
     "model": "Use one of the models that are there.",
     "sampler": "Use one of the list of samplers.",
     "schedule": "Use one of the list of schedules.",

@@ -6,7 +6,7 @@ its own way.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -18,6 +18,7 @@ from transformers import CLIPTokenizer
 from catalog.guidance import needs_negative
 from contract.prompt import Part, Piece, Prompt, parse_prompt
 from contract.recipe import Recipe
+from contract.validation import LABELS
 from contract.values import Emphasis
 from engine.adapters.textual_inversion import (
     NO_TEXTUAL_INVERSIONS,
@@ -121,21 +122,25 @@ def encode_prompts(
         InvalidRecipe: a weight is beyond every number, or clip skip leaves no layer.
     """
     count = recipe.steps if hires_steps is None else hires_steps
-    emphasis = recipe.emphasis
-    prompt = parse_prompt(recipe.prompt, count, after=after, emphasis=emphasis)
-    negative = parse_prompt(recipe.negative_prompt, count, composes=False, after=after, emphasis=emphasis)
+    prompts: dict[str, Prompt] = {}
+    for name in ("prompt", "negative_prompt", "prompt_2", "negative_prompt_2"):
+        text = getattr(recipe, name)
+        if text is not None:
+            composes = name == "prompt"
+            prompts[name] = parse_prompt(text, count, composes=composes, after=after, emphasis=recipe.emphasis)
     encoder = _PromptEncoder(bundle, cache, recipe, textual_inversions)
-    if prompt.is_static and negative.is_static:
+    if all(prompt.is_static for prompt in prompts.values()):
         count = 1
     encoded: dict[object, Conditions] = {}
     by_step: list[Conditions] = []
     for step in range(max(1, count)):
-        key = (prompt.at(step), negative.at(step))
+        parts = {name: prompt.at(step) for name, prompt in prompts.items()}
+        key = tuple(parts.items())
         if key not in encoded:
-            encoded[key] = encoder.conditions(*key)
+            encoded[key] = encoder.conditions(parts)
         by_step.append(encoded[key])
     last = len(by_step) - 1
-    notices = encoder.truncation_notices({"prompt": prompt, "negative prompt": negative})
+    notices = encoder.truncation_notices(prompts)
     return Conditioning(lambda step: by_step[min(step, last)], notices)
 
 
@@ -154,24 +159,30 @@ class _PromptEncoder:
         # Without begin and end.
         self._capacity = min(bundle.tokenizers[0].model_max_length, config.max_position_embeddings) - 2
 
-    def conditions(self, parts: tuple[Part, ...], negative: tuple[Part, ...]) -> Conditions:
-        """The batch begins with the negative prompt where there is guidance; all entries are equally long."""
+    def conditions(self, parts: Mapping[str, tuple[Part, ...]]) -> Conditions:
+        """Of the prompts of a step, by their names in the recipe.
+
+        The batch begins with the negative prompt where there is guidance; all entries are equally long. What is shorter,
+        for one encoder or for both, goes on with empty chunks.
+        """
         guided = is_guided(self._recipe)
         family = self._bundle.family
-        batch = list(parts)
+        # What the first encoder reads, and the second.
+        batch = [(part, *(parts.get("prompt_2") or (part,))) for part in parts["prompt"]]
         if guided:
-            batch = [*negative, *parts]
-        chunks_of_batch = [self._chunks_of(part).chunks for part in batch]
-        count = max(map(len, chunks_of_batch))
+            (negative,) = parts["negative_prompt"]
+            batch.insert(0, (negative, *(parts.get("negative_prompt_2") or (negative,))))
+        chunks_of_batch = [[self._chunks_of(part).chunks for part in entry] for entry in batch]
+        count = max(len(chunks) for entry in chunks_of_batch for chunks in entry)
         prompt_embeds: list[Tensor] = []
         pooled: list[Tensor] = []
-        for number, chunks in enumerate(chunks_of_batch):
-            padded = (*chunks, *[Chunk()] * (count - len(chunks)))
-            encoded = [self._encode(chunk) for chunk in padded]
+        for number, entry in enumerate(chunks_of_batch):
+            first, second = ((*chunks, *[Chunk()] * (count - len(chunks))) for chunks in entry)
+            encoded = [self._encode(pair) for pair in zip(first, second, strict=True)]
             embeds = torch.cat([one.prompt_embeds for one in encoded], dim=1)
             embeds_pooled = encoded[0].pooled
-            is_uncond = guided and number == 0
-            if is_uncond and family.zeroes_empty_negative and self._bundle.zeroes_empty_prompt and negative[0].is_empty:
+            is_empty_uncond = guided and number == 0 and all(part.is_empty for part in batch[0])
+            if is_empty_uncond and family.zeroes_empty_negative and self._bundle.zeroes_empty_prompt:
                 embeds = embeds * 0
                 if embeds_pooled is not None:
                     embeds_pooled = embeds_pooled * 0
@@ -179,17 +190,18 @@ class _PromptEncoder:
             if embeds_pooled is not None:
                 pooled.append(embeds_pooled)
         added = family.added(torch.cat(pooled) if pooled else None, self._recipe.width, self._recipe.height)
-        return Conditions(torch.cat(prompt_embeds), tuple(part.weight for part in parts), guided, added)
+        weights = tuple(part.weight for part in parts["prompt"])
+        return Conditions(torch.cat(prompt_embeds), weights, guided, added)
 
-    def truncation_notices(self, prompts: dict[str, Prompt]) -> tuple[str, ...]:
-        """A sentence for each prompt, by what to call it, of which words are not read."""
+    def truncation_notices(self, prompts: Mapping[str, Prompt]) -> tuple[str, ...]:
+        """A sentence for each prompt, by its name in the recipe, of which words are not read."""
         notices = []
         for name, prompt in prompts.items():
             truncated = max(self._chunks_of(part).truncated_words for part in prompt.at(0))
             if truncated:
                 words = "word" if truncated == 1 else "words"
                 notices.append(
-                    f"The {name} is longer than {MAX_CHUNKS * self._capacity:,} tokens: "
+                    f"The {LABELS[name].lower()} is longer than {MAX_CHUNKS * self._capacity:,} tokens: "
                     f"its last {truncated:,} {words} were not read."
                 )
         return tuple(notices)
@@ -201,37 +213,43 @@ class _PromptEncoder:
             self._split[part] = split_in_chunks(part.pieces, tokenizer, self._capacity, self._inversions)
         return self._split[part]
 
-    def _encode(self, chunk: Chunk) -> Encoded:
-        """One chunk through the text encoders, weighted; from the cache where it can be."""
+    def _encode(self, chunks: tuple[Chunk, Chunk]) -> Encoded:
+        """One chunk through the text encoders, weighted; from the cache where it can be.
+
+        Args:
+            chunks: What the first reads, and what the second does, where there is one.
+        """
         bundle = self._bundle
         digests = tuple(digest for name, digest in bundle.digests.items() if name.startswith("text_encoder"))
-        emphasis = self._recipe.emphasis if chunk.is_weighted else ""
-        key = (chunk, self._recipe.clip_skip, digests, self._capacity, emphasis)
+        read = [chunks[number == 1] for number in range(len(bundle.tokenizers))]
+        emphasis = self._recipe.emphasis if any(chunk.is_weighted for chunk in read) else ""
+        key = (*read, self._recipe.clip_skip, digests, self._capacity, emphasis)
         encoded = self._cache.get(key)
         in_openvino = bundle.openvino.used if bundle.openvino else set[str]()
         if encoded is not None:
             in_openvino |= encoded.in_openvino
             return encoded
         # The number under a vector is never read; it must only not be the end's, where SDXL's second encoder pools.
-        tokens = [_PLACEHOLDER if isinstance(token, Vector) else token for token in chunk.tokens]
-        padding = self._capacity - len(tokens)
         all_ids = []
-        for tokenizer in bundle.tokenizers:
+        for tokenizer, chunk in zip(bundle.tokenizers, read, strict=True):
+            tokens = [_PLACEHOLDER if isinstance(token, Vector) else token for token in chunk.tokens]
             ids = [tokenizer.bos_token_id, *tokens, tokenizer.eos_token_id]
-            ids += [tokenizer.pad_token_id] * padding
+            ids += [tokenizer.pad_token_id] * (self._capacity - len(tokens))
             all_ids.append(torch.tensor([ids]).to(bundle.device.torch_device))
-        with with_placeholder_tokens(bundle, self._inversions, chunk.tokens):
-            has_vectors = any(isinstance(token, Vector) for token in chunk.tokens)
+        with with_placeholder_tokens(bundle, self._inversions, [chunk.tokens for chunk in read]):
+            has_vectors = any(isinstance(token, Vector) for chunk in read for token in chunk.tokens)
             evaluate = by_modules(bundle.onload) if has_vectors else bundle.evaluate
             encoded = bundle.family.encode(bundle.onload, tuple(all_ids), self._recipe.clip_skip, evaluate)
+        # Each text encoder's embeds are weighted by themselves: their means have nothing to do with each other.
+        widths = encoded.widths or (encoded.prompt_embeds.shape[-1],)
+        empty: Sequence[Tensor | None] = [None] * len(widths)
         if emphasis == "comfyui":
-            empty = self._encode(Chunk()).prompt_embeds
-            weighted = weigh_prompt_embeds(encoded.prompt_embeds, chunk, emphasis, empty)
-        else:
-            # Each text encoder's embeds are weighted by themselves: their means have nothing to do with each other.
-            split = encoded.prompt_embeds.split(encoded.widths or (encoded.prompt_embeds.shape[-1],), dim=-1)
-            weighed = [weigh_prompt_embeds(embeds, chunk, self._recipe.emphasis) for embeds in split]
-            weighted = torch.cat(weighed, dim=-1) if len(weighed) > 1 else weighed[0]
+            empty = self._encode((Chunk(), Chunk())).prompt_embeds.split(widths, dim=-1)
+        weighed = [
+            weigh_prompt_embeds(embeds, chunk, self._recipe.emphasis, nothing)
+            for embeds, chunk, nothing in zip(encoded.prompt_embeds.split(widths, dim=-1), read, empty, strict=True)
+        ]
+        weighted = torch.cat(weighed, dim=-1) if len(weighed) > 1 else weighed[0]
         encoded = Encoded(weighted, encoded.pooled, in_openvino=frozenset(in_openvino))
         self._cache.put(key, encoded)
         return encoded

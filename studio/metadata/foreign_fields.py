@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from studio.metadata.infotext import Infotext
+from studio.metadata.infotext_parts import NEGATIVE_PROMPT_2, PROMPT_2
 
 Table = Mapping[str, Any]
 MAX_JSON_CHARACTERS = 4_000_000
@@ -45,6 +46,8 @@ _NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Model hash": ("modelhash", "basemodelhash", "sha256"),
         "VAE": ("vae", "vaename", "usevaemodel", "vaemodel"),
         "Clip skip": ("clipskip",),
+        PROMPT_2: ("positivestyleprompt", "prompt2"),
+        NEGATIVE_PROMPT_2: ("negativestyleprompt", "negativeprompt2"),
         "Denoising strength": ("strength", "denoisingstrength", "promptstrength", "denoise"),
     }
 )

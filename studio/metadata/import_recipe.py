@@ -31,6 +31,7 @@ from studio.metadata.import_parts import (
     sampler_notice,
     size_fields,
 )
+from studio.metadata.infotext_parts import NEGATIVE_PROMPT_2, PROMPT_2
 from studio.metadata.other_programs import best_infotext, read_foreign
 from studio.metadata.stealth_text import hidden_text
 from studio.resolve.model_finder import WithHash
@@ -54,6 +55,8 @@ _USED_KEYS = frozenset(
         "Styles",
         "Template",
         "Negative Template",
+        PROMPT_2,
+        NEGATIVE_PROMPT_2,
         "Version",
         "RNG",
         "ENSD",
@@ -216,13 +219,16 @@ def _to_draft(
     pairs = renamed | pairs  # a key of A1111's own wins
     networks = FoundNetworks(models, with_hash)
     for key, value in pairs.items():
-        if key in ("Hires prompt", "Hires negative prompt"):
+        if key in ("Hires prompt", "Hires negative prompt", PROMPT_2, NEGATIVE_PROMPT_2):
             pairs[key] = networks.rename_in_prompt(value, pairs)
     prompt = networks.rename_in_prompt(prompt, pairs)
     negative_prompt = networks.rename_in_prompt(found.negative_prompt, pairs)
     wanted: dict[str, object] = {}
     if negative_prompt:
         wanted["negative_prompt"] = negative_prompt
+    for key, name in ((PROMPT_2, "prompt_2"), (NEGATIVE_PROMPT_2, "negative_prompt_2")):
+        if key in pairs:
+            wanted[name] = pairs[key]
     for key, (name, kind) in _NUMBERS.items():
         is_unset = name == "clip_skip" and pairs.get(key, "").lower() in _NOT_SET
         if key in pairs and not is_unset:

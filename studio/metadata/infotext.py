@@ -19,6 +19,8 @@ from contract.values import EMPHASES
 from studio import VERSION
 from studio.metadata.guidance_texts import guidance_pairs
 from studio.metadata.infotext_parts import (
+    NEGATIVE_PROMPT_2,
+    PROMPT_2,
     format_number,
     model_hash,
     noise_pairs,
@@ -79,6 +81,9 @@ def write(recipe: Recipe) -> str:
             pairs["Template"] = template.prompt
         if template.negative_prompt != recipe.negative_prompt:
             pairs["Negative Template"] = template.negative_prompt
+    for key, text in ((PROMPT_2, recipe.prompt_2), (NEGATIVE_PROMPT_2, recipe.negative_prompt_2)):
+        if text is not None:
+            pairs[key] = text
     pairs |= noise_pairs(recipe)
     pairs |= part_pairs(recipe) | guidance_pairs(recipe.guidance_methods)
     # By these hashes other programs and sites recognize LoRAs and embeddings.

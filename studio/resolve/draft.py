@@ -7,10 +7,12 @@ embeddings: `textual_inversion.py`; words a model doesn't know: `vocabulary.py`.
 import secrets
 from dataclasses import dataclass
 
+from catalog.families import FAMILIES
 from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import Hires, ModelRef, Recipe, RecipeDraft
+from contract.validation import LABELS
 from studio.library.model_list import ModelList
 from studio.resolve.controls import resolve_controls, resolve_ip_adapters
 from studio.resolve.guidance import resolve_guidance
@@ -55,6 +57,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
     entry = _require_checkpoint(draft.model, finder)
     for warning in entry.warnings:
         finder.notices.append(("model_settings", f"{entry.title}: {warning}"))
+    _check_second_prompts(draft, entry)
     networks = take_networks(draft, finder, entry)
     draft = networks.draft
     defaults = entry.defaults
@@ -79,6 +82,8 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
     recipe = Recipe(
         prompt=draft.prompt,
         negative_prompt=draft.negative_prompt,
+        prompt_2=draft.prompt_2,
+        negative_prompt_2=draft.negative_prompt_2,
         model=finder.ref(entry),
         vae=vae,
         loras=networks.loras,
@@ -118,6 +123,18 @@ def _require_checkpoint(wanted: str | ModelRef | None, finder: Finder) -> ModelE
     if entry.problem:
         raise ModelProblem(entry.problem, entry.hint, field="model")
     return entry
+
+
+def _check_second_prompts(draft: RecipeDraft, entry: ModelEntry) -> None:
+    """Refuse prompts for a text encoder that the model's family doesn't have. Raises InvalidRecipe."""
+    family = FAMILIES[entry.ref.family]
+    for name in ("prompt_2", "negative_prompt_2"):
+        if getattr(draft, name) is not None and not family.takes_second_prompt:
+            raise InvalidRecipe(
+                f"{LABELS[name]}: {entry.title} ({family.label}) has one text encoder, which reads the first.",
+                f"Leave “{name}” out.",
+                field=name,
+            )
 
 
 def _vae_beside(entry: ModelEntry, models: ModelList) -> ModelRef | None:

@@ -54,6 +54,8 @@ def ref(name: str) -> dict[str, str]:
 PLAIN: dict[str, Any] = {
     "prompt": 'a barn, "quoted": (oil:1.2)\nsecond line, 桜 🌾 \\(brackets\\)',
     "negative_prompt": "blurry,\nSize: small",
+    "prompt_2": "oil, (thick:1.2),\nPrompt 2: strokes",
+    "negative_prompt_2": "",
     "clip_skip": 2,
     "emphasis": "no_norm",
     "template": {"prompt": "a {barn|fox}", "negative_prompt": "dull,\nSize: small", "styles": ["Ink", "Soft light"]},

@@ -30,6 +30,8 @@ const KNOWN = new Set([
   "ip_adapters",
   "loras",
   "hypernetworks",
+  "prompt_2",
+  "negative_prompt_2",
   "guidance_methods",
   "vae",
   "hires",

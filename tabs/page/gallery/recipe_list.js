@@ -5,6 +5,7 @@ import { config, samplerLabel } from "../core/config.js";
 import { modelTitle } from "../core/model_list.js";
 import { pixels, short } from "../core/words.js";
 import { methodWords } from "../guidance/guidance_units.js";
+import { SECOND_PROMPTS } from "../sections/second_prompts.js";
 import { h } from "../ui/dom.js";
 
 /** @param {any} record a picture as the gallery has it @returns {HTMLElement} */
@@ -17,6 +18,8 @@ export function recipeList(record) {
   if (recipe.negative_prompt) {
     prompts.push(h("div.long", {}, h("dt", {}, config.labels.negative_prompt), h("dd", {}, recipe.negative_prompt)));
   }
+  for (const name of SECOND_PROMPTS)
+    if (recipe[name]) prompts.push(h("div.long", {}, h("dt", {}, config.labels[name]), h("dd", {}, recipe[name])));
   const schedule = config.schedules[recipe.schedule] ?? recipe.schedule;
   const rows = [
     ["Model", modelTitle(recipe.model.name)],
