@@ -17,4 +17,5 @@ def batch_key(task: Task) -> tuple[object, ...] | None:
         return None
     if changes_unet(recipe.guidance_methods):
         return None
-    return (recipe.model, recipe.vae, recipe.loras, recipe.width, recipe.height, recipe.guidance == 1)
+    is_unguided = recipe.guidance == 1
+    return (recipe.model, recipe.vae, recipe.loras, recipe.width, recipe.height, recipe.tiling, is_unguided)

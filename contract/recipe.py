@@ -62,6 +62,7 @@ from contract.values import (
     Seed,
     Side,
     Steps,
+    Tiling,
     seed_from_text,
 )
 
@@ -121,6 +122,7 @@ class _Asked(Frozen):
     prompt_2, negative_prompt_2: what the second text encoder of a family that has one reads, and its pooled embedding
     says; None: the same as the first. Each goes with every prompt that AND joins.
     emphasis: what brackets and weights in the prompts do (`contract.prompt.Prompt`).
+    tiling: the axes around which the picture goes on at its other side, so that copies of it fit together.
     template: where the prompts come from, if they were written as a template or with styles.
     embeddings: those that the prompts name by bare name; resolving a draft looks for them again.
     """
@@ -132,6 +134,7 @@ class _Asked(Frozen):
     negative_prompt_2: Prompt | None = None
     clip_skip: ClipSkip = 1
     emphasis: Emphasis = "original"
+    tiling: Tiling | None = None
     template: Template | None = None
     count: Count = 1
     init_image: InitImage | None = None
@@ -170,6 +173,12 @@ class _Asked(Frozen):
                 "A hires pass repaints the whole picture, so it does not go with a mask.",
                 "Leave “hires” out, and upscale the result.",
                 "hires",
+            )
+        if self.mask and self.mask.area == "masked" and self.tiling:
+            raise Rule(
+                "Only the masked area is to be painted, which has no other side to go on at.",
+                "Use the whole picture as area, or leave “tiling” out.",
+                "tiling",
             )
         if self.mask and self.mask.area == "masked" and self.init_image and self.init_image.outpaint:
             raise Rule(

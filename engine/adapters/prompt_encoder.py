@@ -162,8 +162,8 @@ class _PromptEncoder:
     def conditions(self, parts: Mapping[str, tuple[Part, ...]]) -> Conditions:
         """Of the prompts of a step, by their names in the recipe.
 
-        The batch begins with the negative prompt where there is guidance; all entries are equally long. What is shorter,
-        for one encoder or for both, goes on with empty chunks.
+        The batch begins with the negative prompt where there is guidance; all entries are equally long. What is
+        shorter, for one encoder or for both, goes on with empty chunks.
         """
         guided = is_guided(self._recipe)
         family = self._bundle.family

@@ -52,6 +52,7 @@ _USED_KEYS = frozenset(
         "Model",
         "Clip skip",
         "Emphasis",
+        "Tiling",
         "Styles",
         "Template",
         "Negative Template",
@@ -76,7 +77,7 @@ _USED_KEYS = frozenset(
 _NUMBERS: Mapping[str, tuple[str, type]] = MappingProxyType(
     {"Steps": ("steps", int), "CFG scale": ("guidance", float), "Seed": ("seed", int), "Clip skip": ("clip_skip", int)}
 )
-_NOT_SET = frozenset({"", "0", "false", "none", "null"})  # as some sites write a clip skip that was not set
+_NOT_SET = frozenset({"", "0", "false", "none", "null"})  # as some programs write a value that was not set
 # What SD.Next, Fooocus and Draw Things call the same, in small letters; SD.Next writes "HiRes" in some versions.
 _OTHER_KEYS: Mapping[str, str] = MappingProxyType(
     {
@@ -240,6 +241,9 @@ def _to_draft(
     if "Emphasis" in pairs:
         by_label = {label.lower(): name for name, label in EMPHASES.items()}
         wanted["emphasis"] = by_label.get(pairs["Emphasis"].lower(), pairs["Emphasis"])
+    tiling = pairs.get("Tiling", "").lower()
+    if tiling not in _NOT_SET:
+        wanted["tiling"] = "xy" if tiling == "true" else tiling
     if pairs.keys() & {"Styles", "Template", "Negative Template"}:
         wanted["template"] = {
             "prompt": pairs.get("Template", prompt),

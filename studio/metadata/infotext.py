@@ -73,6 +73,8 @@ def write(recipe: Recipe) -> str:
         pairs["Clip skip"] = clip_skip_written(recipe.clip_skip, recipe.model.family)
     if recipe.emphasis != "original":
         pairs["Emphasis"] = EMPHASES[recipe.emphasis]
+    if recipe.tiling:  # A1111 knows both axes alone
+        pairs["Tiling"] = True if recipe.tiling == "xy" else recipe.tiling
     template = recipe.template
     if template:
         if template.styles:

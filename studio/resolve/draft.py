@@ -57,7 +57,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
     entry = _require_checkpoint(draft.model, finder)
     for warning in entry.warnings:
         finder.notices.append(("model_settings", f"{entry.title}: {warning}"))
-    _check_second_prompts(draft, entry)
+    _check_family(draft, entry)
     networks = take_networks(draft, finder, entry)
     draft = networks.draft
     defaults = entry.defaults
@@ -95,6 +95,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
         guidance=float(defaults.guidance if draft.guidance is None else draft.guidance),
         clip_skip=draft.clip_skip,
         emphasis=draft.emphasis,
+        tiling=draft.tiling,
         template=draft.template,
         width=width,
         height=height,
@@ -125,8 +126,8 @@ def _require_checkpoint(wanted: str | ModelRef | None, finder: Finder) -> ModelE
     return entry
 
 
-def _check_second_prompts(draft: RecipeDraft, entry: ModelEntry) -> None:
-    """Refuse prompts for a text encoder that the model's family doesn't have. Raises InvalidRecipe."""
+def _check_family(draft: RecipeDraft, entry: ModelEntry) -> None:
+    """Refuse what the model's family can't do: a second encoder's prompts, a tiling. Raises InvalidRecipe."""
     family = FAMILIES[entry.ref.family]
     for name in ("prompt_2", "negative_prompt_2"):
         if getattr(draft, name) is not None and not family.takes_second_prompt:
@@ -135,6 +136,12 @@ def _check_second_prompts(draft: RecipeDraft, entry: ModelEntry) -> None:
                 f"Leave “{name}” out.",
                 field=name,
             )
+    if draft.tiling and family.unet is None:
+        raise InvalidRecipe(
+            f"Tiling: {entry.title} ({family.label}) has no convolutions that could go on at the other side.",
+            "Leave “tiling” out.",
+            field="tiling",
+        )
 
 
 def _vae_beside(entry: ModelEntry, models: ModelList) -> ModelRef | None:

@@ -36,6 +36,7 @@ WORDS = {
     "guidance": 5.5,
     "clip_skip": 2,
     "emphasis": "comfyui",
+    "tiling": "y",
     "width": 128,
     "height": 192,
     "seed": 2**60 + 1,
@@ -199,7 +200,9 @@ def test_only_a_model_with_two_text_encoders_shows_second_prompts(visitor: Visit
     prompt = page.locator("#more-section [data-field=prompt_2] input")
     expect(prompt).to_be_hidden()
     assert sent(visitor).prompt_2 is None
-    page.evaluate("darkroom.form.set({ ...darkroom.form.get(), model: { ...darkroom.form.get().model, family: 'sdxl' } })")
+    page.evaluate(
+        "darkroom.form.set({ ...darkroom.form.get(), model: { ...darkroom.form.get().model, family: 'sdxl' } })"
+    )
     expect(prompt).to_have_value("oil")
     expect(page.locator("#more-section .summary")).to_contain_text("second prompt")
     prompt.fill("")

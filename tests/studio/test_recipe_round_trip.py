@@ -58,6 +58,7 @@ PLAIN: dict[str, Any] = {
     "negative_prompt_2": "",
     "clip_skip": 2,
     "emphasis": "no_norm",
+    "tiling": "x",
     "template": {"prompt": "a {barn|fox}", "negative_prompt": "dull,\nSize: small", "styles": ["Ink", "Soft light"]},
     "sampler": "dpmpp_2m",
     "schedule": "karras",
@@ -193,7 +194,10 @@ def models() -> ModelList:
 
 
 def recipe(**parts: Any) -> Recipe:
-    return Recipe.model_validate_json(json.dumps({**PLAIN, "model": ref("starter"), **parts}))
+    plain = {**PLAIN, "model": ref("starter")}
+    if "mask" in parts:
+        del plain["tiling"]  # of a masked area there is no other side
+    return Recipe.model_validate_json(json.dumps({**plain, **parts}))
 
 
 def through_parameters(models: ModelList, made: Recipe) -> FoundRecipe:

@@ -27,6 +27,7 @@ import { keep, observable, recall } from "../core/store.js";
  *   likewise
  * @property {any} guidance_methods list of rows as in guidance/guidance_units.js
  * @property {string} vae name; empty is the model's own
+ * @property {string} tiling "x", "y" or "xy"; empty is none
  * @property {string} prompt_2 of the second text encoder; empty is the prompt. "negative_prompt_2" likewise
  *
  * Fields of the recipe's parts are held by their path, "init_image.strength", as labels and refusals name them:
@@ -135,6 +136,7 @@ function partValues() {
     loras: [],
     hypernetworks: [],
     vae: "",
+    tiling: "",
     prompt_2: "",
     negative_prompt_2: "",
     hires: false,

@@ -30,6 +30,7 @@ const KNOWN = new Set([
   "ip_adapters",
   "loras",
   "hypernetworks",
+  "tiling",
   "prompt_2",
   "negative_prompt_2",
   "guidance_methods",

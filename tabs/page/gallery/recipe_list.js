@@ -6,6 +6,7 @@ import { modelTitle } from "../core/model_list.js";
 import { pixels, short } from "../core/words.js";
 import { methodWords } from "../guidance/guidance_units.js";
 import { SECOND_PROMPTS } from "../sections/second_prompts.js";
+import { tilingWords } from "../sections/tiling_field.js";
 import { h } from "../ui/dom.js";
 
 /** @param {any} record a picture as the gallery has it @returns {HTMLElement} */
@@ -32,6 +33,7 @@ export function recipeList(record) {
     recipe.template?.styles?.length && ["Styles", recipe.template.styles.join(", ")],
     recipe.template?.prompt && recipe.template.prompt !== recipe.prompt && ["Template", recipe.template.prompt],
     recipe.emphasis && recipe.emphasis !== "original" && ["Emphasis", config.emphases[recipe.emphasis]],
+    recipe.tiling && [config.labels.tiling, tilingWords(recipe.tiling)],
     recipe.vae && ["VAE", nameOf(recipe.vae)],
     ...(recipe.loras ?? []).map((lora) => ["LoRA", `${nameOf(lora.model)} ${short(lora.weight)}${textWeight(lora)}`]),
     ...(recipe.hypernetworks ?? []).map((net) => ["Hypernetwork", `${nameOf(net.model)} ${short(net.weight)}`]),

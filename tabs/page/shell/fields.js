@@ -12,6 +12,7 @@ import { canFollow, followKey, follows, keepsSize, sizeNote, sizeOf } from "../f
 import { job } from "../jobs/job.js";
 import { openUpscale } from "../result/upscale.js";
 import { SECOND_PROMPTS, secondPrompts, secondPromptsPart, secondPromptsSummary } from "../sections/second_prompts.js";
+import { tilingField, tilingPart, tilingSummary } from "../sections/tiling_field.js";
 import { vaeField, vaePart, vaeSummary } from "../sections/vae_field.js";
 import { button, field, h, setText } from "../ui/dom.js";
 import { segmented } from "../ui/segmented.js";
@@ -164,11 +165,12 @@ export function more_section(element) {
     section({
       name: "more",
       title: "More",
-      fields: ["clip_skip", "emphasis", "vae", ...SECOND_PROMPTS],
+      fields: ["clip_skip", "emphasis", "vae", "tiling", ...SECOND_PROMPTS],
       summary: (now) =>
         [
           vaeSummary(now),
           secondPromptsSummary(now),
+          tilingSummary(now),
           now.clip_skip !== "1" && `clip skip ${now.clip_skip}`,
           now.emphasis !== "original" && `emphasis ${config.emphases[now.emphasis]}`,
         ]
@@ -178,6 +180,7 @@ export function more_section(element) {
         vaeField(),
         slider("clip_skip", 1),
         list("emphasis", () => Object.entries(config.emphases)),
+        tilingField(),
         secondPrompts(),
         recipeReader(),
         h(
@@ -188,7 +191,7 @@ export function more_section(element) {
       ],
     }),
   );
-  joinRecipe("more_section", vaePart, secondPromptsPart);
+  joinRecipe("more_section", vaePart, tilingPart, secondPromptsPart);
 }
 
 // The same as dropping a picture on the page, for fingers and keyboards.
