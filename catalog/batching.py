@@ -26,4 +26,5 @@ def batch_key(task: Task) -> tuple[object, ...] | None:
 
     vae = recipe.vae and unhashed(recipe.vae)
     loras = tuple(use.model_copy(update={"model": unhashed(use.model)}) for use in recipe.loras)
-    return (unhashed(recipe.model), vae, loras, recipe.width, recipe.height, recipe.guidance == 1)
+    is_unguided = recipe.guidance == 1
+    return (unhashed(recipe.model), vae, loras, recipe.width, recipe.height, recipe.tiling, is_unguided)

@@ -63,6 +63,7 @@ from contract.values import (
     Seed,
     Side,
     Steps,
+    Tiling,
     seed_from_text,
 )
 
@@ -121,7 +122,10 @@ class _Asked(Frozen):
     clip_skip: 1 reads the layer of the text encoders that the family was trained on (SD 1.x: the last; SD 2.x and
     SDXL: the one before the last), each more one further back: diffusers' clip_skip is one less, None for 1. Other
     programs count from the last layer in all families (`catalog.families.clip_skip_read`).
+    prompt_2, negative_prompt_2: what the second text encoder of a family that has one reads, and its pooled embedding
+    says; None: the same as the first. Each goes with every prompt that AND joins.
     emphasis: what brackets and weights in the prompts do (`contract.prompt.Prompt`).
+    tiling: the axes around which the picture goes on at its other side, so that copies of it fit together.
     template: where the prompts come from, if they were written as a template or with styles.
     embeddings: those that the prompts name by bare name; resolving a draft looks for them again.
     """
@@ -129,8 +133,11 @@ class _Asked(Frozen):
     schema_: Literal[2] = Field(SCHEMA, alias="schema")
     prompt: Prompt
     negative_prompt: Prompt = ""
+    prompt_2: Prompt | None = None
+    negative_prompt_2: Prompt | None = None
     clip_skip: ClipSkip = 1
     emphasis: Emphasis = "original"
+    tiling: Tiling | None = None
     template: Template | None = None
     count: Count = 1
     init_image: InitImage | None = None
@@ -151,11 +158,11 @@ class _Asked(Frozen):
         """
         return cls.model_validate_json(upgraded_json(text))
 
-    @field_validator("prompt", "negative_prompt")
+    @field_validator("prompt", "negative_prompt", "prompt_2", "negative_prompt_2")
     @classmethod
-    def _encodable(cls, text: str) -> str:
+    def _encodable(cls, text: str | None) -> str | None:
         try:
-            text.encode("utf-8")
+            (text or "").encode("utf-8")
         except UnicodeEncodeError as error:
             raise ValueError("contains half of a character (a lone surrogate)") from error
         return text
@@ -169,6 +176,12 @@ class _Asked(Frozen):
                 "A hires pass repaints the whole picture, so it does not go with a mask.",
                 "Leave “hires” out, and upscale the result.",
                 "hires",
+            )
+        if self.mask and self.mask.area == "masked" and self.tiling:
+            raise Rule(
+                "Only the masked area is to be painted, which has no other side to go on at.",
+                "Use the whole picture as area, or leave “tiling” out.",
+                "tiling",
             )
         if self.mask and self.mask.area == "masked" and self.init_image and self.init_image.outpaint:
             raise Rule(

@@ -35,6 +35,7 @@ ClipSkip = Annotated[int, Field(ge=CLIP_SKIP[0], le=CLIP_SKIP[1])]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=-10.0, le=10.0)]
 Emphasis = Literal["original", "no_norm", "comfyui", "ignore", "none"]
+Tiling = Literal["x", "y", "xy"]  # the axes around which an image goes on at its other side
 # By A1111's names, and one of our own.
 EMPHASES: Mapping[Emphasis, str] = {
     "original": "Original",

@@ -6,7 +6,7 @@ LoRAs stay patched until another set is asked for (`lora/patch.py`); textual inv
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from engine.adapters.controlnet import ControlSet, controls_of
 from engine.adapters.hypernetworks import LoadedHypernetwork, apply_hypernetworks
 from engine.adapters.ip_adapter import ImagePrompt, LoadedIpAdapter, image_prompts, with_image_prompts
 from engine.adapters.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions, textual_inversions_of
+from engine.device.wrapped_padding import wrapped
 from engine.images.inpaint_region import InpaintRegion
 from engine.images.preprocessors import Preprocessors
 from engine.lora.patch import LoadedLora, patch_loras
@@ -132,12 +133,13 @@ def _image_encoder_of(ip_adapter: LocatedModel) -> LocatedModel:
 
 @contextmanager
 def with_vae(own: Bundle, recipe: Recipe, work_item: WorkItem, models: ModelManager) -> Iterator[Bundle]:
-    """The checkpoint with the VAE that the recipe names in place of its own.
+    """The checkpoint as the recipe evaluates it, with the VAE that it names in place of the checkpoint's own.
 
     Raises:
         InvalidRecipe: the VAE is for other latents.
         ModelProblem: the checkpoint has no VAE, and the recipe names none.
     """
+    own = replace(own, tiling=recipe.tiling)
     if recipe.vae is None:
         if not own.has("vae"):
             raise ModelProblem(f"{own.ref.name} has no VAE of its own.", "Choose a VAE beside it.")
@@ -191,7 +193,7 @@ def acquire(
             held = leases.enter_context(models.lease(*locate(control.model, recipe, paths)))
             (net,) = held.modules.values()
             controls.append(net)
-            evaluate[net] = held.evaluate
+            evaluate[net] = wrapped(held.evaluate, recipe.tiling)
         ip_adapters = []
         for ip_adapter in recipe.ip_adapters:
             located = locate(ip_adapter.model, recipe, paths)

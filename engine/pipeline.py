@@ -22,6 +22,8 @@ from engine.adapters.instruct_pix2pix import edit_channels, edit_conditions
 from engine.adapters.prompt_encoder import Conditioning, EmbeddingCache, encode_prompts
 from engine.adapters.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions
 from engine.device.attention import has_plain_attention
+from engine.device.evaluations import by_modules
+from engine.device.wrapped_padding import wrapped
 from engine.images.depth import depth_of
 from engine.images.image_io import as_image, as_raw
 from engine.images.init_latents import (
@@ -34,6 +36,7 @@ from engine.images.init_latents import (
     with_channels,
 )
 from engine.images.inpaint_region import InpaintRegion, inpaint_region_of
+from engine.images.seams import continued_image, folded_image, margins
 from engine.images.vae import decode, encode
 from engine.job_models import JobModels
 from engine.models.bundle import Bundle
@@ -44,6 +47,8 @@ from engine.sampling.denoise import Controls, LatentStep, Predict, denoise
 from engine.sampling.guidance.protocol import make_guide
 from engine.sampling.noise import NoiseSource, noise_source
 from engine.sampling.samplers import Sampling, sampling_for
+
+_SEAM = 32  # pixels beyond an end of a seamless tiling, of an image that is upscaled
 
 Upscaled = Iterator[tuple[int, int, Image.Image | None]]  # tiles done, of how many; the last with the image
 UpscaleFunction = Callable[[Image.Image, str | ModelRef, tuple[int, int]], Upscaled]
@@ -237,17 +242,19 @@ def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Pr
     if is_latent and isinstance(upscaler, str) and latents is not None:
         factor = plan.bundle.family.facts.latents.factor
         latent_size = (size[1] // factor, size[0] // factor)
-        init_latents = InitLatents(stretch_latents(latents, upscaler, latent_size))
+        init_latents = InitLatents(stretch_latents(latents, upscaler, latent_size, recipe.tiling))
     else:
         if is_latent:
             upscaler = "lanczos"  # an init image at strength 0 has no latents to stretch
         name = upscaler if isinstance(upscaler, str) else upscaler.name
-        image, _ = finish(plan, latents)
-        larger = None
-        for done, total, larger in inputs.upscale(as_image(image), upscaler, size):  # noqa: B007 (the last is used)
+        pixels, _ = finish(plan, latents)
+        image, larger = as_image(pixels), None
+        before, after = margins(recipe.tiling or "", image.size, size, _SEAM)
+        wide = (size[0] + 2 * after[0], size[1] + 2 * after[1])
+        for done, total, larger in inputs.upscale(continued_image(image, before), upscaler, wide):  # noqa: B007
             yield Upscaling(name, done, total)
         assert larger is not None
-        init_latents = InitLatents(encode(larger, plan.bundle))
+        init_latents = InitLatents(encode(folded_image(larger, after), plan.bundle))
     for step in _steps(plan.second, recipe.hires.strength, source, init_latents, inputs.share):
         count += 1
         yield Progress(step, count, plan.steps)
@@ -285,7 +292,8 @@ def _steps(
     # both: nothing else would see that.
     is_plain = plan.regional is None and not recipe.hypernetworks and not changes_unet(recipe.guidance_methods)
     is_plain = is_plain and has_plain_attention(bundle.modules[bundle.family.facts.denoiser])
-    evaluate = bundle.evaluate if is_plain else None
+    is_plain = is_plain and not plan.in_float32
+    evaluate = bundle.evaluate if is_plain else wrapped(by_modules(bundle.onload), bundle.tiling)
     unet = bundle.family.predict(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, evaluate=evaluate)
     if plan.regional is not None:
         unet = plan.regional.predict_with(unet, bundle.modules["unet"])

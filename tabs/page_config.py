@@ -215,6 +215,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
         "guidance_methods": methods,
         "schedules": {schedule.id: schedule.label for schedule in SCHEDULES.values()},
         "families": {family.id: family.label for family in FAMILIES.values()},
+        "second_prompt_families": [family.id for family in FAMILIES.values() if family.takes_second_prompt],
         "common_words": sorted(STOP_WORDS),
         "unsaved_codes": sorted(StorageFull.codes),
         "model": describe_model(model) if model else None,

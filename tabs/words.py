@@ -81,6 +81,9 @@ EXPLAIN: Mapping[str, str] = {
     "init_image.outpaint.content": "What the new area starts from: the picture’s edge colors, noise, or nothing.",
     "init_image.outpaint.overlap": "Overlap: how far the new part reaches into the picture, so that no seam is seen.",
     "styles": "Styles: words kept under a name, put around the prompt or behind it when the job is sent.",
+    "prompt_2": "Second prompt: what the model's second text encoder reads. Empty takes the prompt above.",
+    "negative_prompt_2": "Second negative prompt: the same for the negative prompt. Empty takes the one above.",
+    "tiling": "Tiling: the picture goes on at its other side, so that copies of it make a pattern without a seam.",
     "emphasis": (
         "Emphasis: what brackets and weights do. Original is A1111’s; No norm is stronger with many weights; "
         "ComfyUI is for prompts from there; None reads brackets as characters."

@@ -239,6 +239,11 @@ class Family:
         """The component that predicts: a U-Net, or a transformer."""
         return "unet" if self.unet is not None else "transformer"
 
+    @property
+    def takes_second_prompt(self) -> bool:
+        """Whether a second text encoder may read a prompt of its own."""
+        return len(self.text_encoders) > 1
+
     def usual_prediction(self, variant: str = "text") -> str:
         """The prediction type of a checkpoint that names none."""
         return self.predictions.get(variant, "epsilon")

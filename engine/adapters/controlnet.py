@@ -19,8 +19,10 @@ from catalog.detect.control_models import LABELS, UNION_CONTROL_TYPES, union_typ
 from catalog.preprocessors import get_preprocessor
 from contract.errors import InvalidRecipe
 from contract.recipe import Control, ImageRef, Recipe
+from contract.values import Tiling
 from engine.device.devices import Device
 from engine.device.evaluations import Evaluate, Outputs
+from engine.device.wrapped_padding import wrapped_padding
 from engine.images.image_io import fit, open_input
 from engine.images.inpaint_region import InpaintRegion
 from engine.images.preprocessors import Preprocessors, pixel_perfect_resolution
@@ -44,6 +46,7 @@ class Unit:
         type: Of a union model: which of its control types the map is.
         features: Of a T2I-Adapter, weighted: (1, C, h, w) for each down block.
         evaluate: Of a ControlNet's bundle; None evaluates the net itself.
+        tiling: The axes around which the net itself is evaluated with wrapped padding.
     """
 
     control: Control
@@ -52,6 +55,7 @@ class Unit:
     type: int | None = None
     features: tuple[Tensor, ...] = ()
     evaluate: Evaluate | None = None
+    tiling: Tiling | None = None
 
     def is_active(self, span: Span) -> bool:
         """Whether it acts in a part of the run, as the stock pipelines count."""
@@ -105,7 +109,7 @@ class ControlSet:
                 hint = _as_hint(fit(region.image, size, "stretch"), bundle.device)
                 hidden = torch.from_numpy(np.array(region.mask >= 0.5)).to(hint.device)
                 hint = hint.masked_fill(hidden, -1.0)
-                units.append(Unit(control, net, hint, _union_type(control, net), evaluate=self.evaluate.get(net)))
+                units.append(self._unit(control, net, hint, recipe))
                 continue
             control_map = self._control_map(control, size)
             if region and region.crop_like:
@@ -113,11 +117,15 @@ class ControlSet:
             else:
                 control_map = fit(control_map, size, control.resize)
             if control.model.kind == "t2i_adapter":
-                units.append(_adapter_unit(control, net, control_map, bundle.device))
+                with wrapped_padding(recipe.tiling):
+                    units.append(_adapter_unit(control, net, control_map, bundle.device))
             else:
-                hint = _as_hint(control_map, bundle.device)
-                units.append(Unit(control, net, hint, _union_type(control, net), evaluate=self.evaluate.get(net)))
+                units.append(self._unit(control, net, _as_hint(control_map, bundle.device), recipe))
         return tuple(units)
+
+    def _unit(self, control: Control, net: nn.Module, hint: Tensor, recipe: Recipe) -> Unit:
+        evaluate = self.evaluate.get(net)
+        return Unit(control, net, hint, _union_type(control, net), evaluate=evaluate, tiling=recipe.tiling)
 
     def _control_map(self, control: Control, size: Size) -> Image.Image:
         """Made once for all passes and images of a job."""
@@ -305,14 +313,15 @@ def _controlnet_residuals(units: Sequence[Unit], batch: Tensor, t: Tensor, condi
         evaluated = first.evaluate(first.control.model.kind, ControlNetCall(tuple(added)), *tensors)
         outputs = [residual * first.control.weight for residual in evaluated]
     else:
-        down_block, mid_block = first.net(
-            latents,
-            t,
-            encoder_hidden_states=conditions.prompt_embeds[skipped:],
-            guess_mode=first.control.mode == "control",
-            return_dict=False,
-            **inputs,
-        )
+        with wrapped_padding(first.tiling):
+            down_block, mid_block = first.net(
+                latents,
+                t,
+                encoder_hidden_states=conditions.prompt_embeds[skipped:],
+                guess_mode=first.control.mode == "control",
+                return_dict=False,
+                **inputs,
+            )
         outputs = [*down_block, mid_block]
     residuals = []
     for depth, residual in enumerate(outputs):

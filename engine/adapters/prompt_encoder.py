@@ -6,11 +6,11 @@ its own way.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from catalog.guidance import needs_negative
 from contract.errors import InvalidRecipe
 from contract.prompt import Part, Piece, Prompt, parse_prompt
 from contract.recipe import Recipe
+from contract.validation import LABELS
 from contract.values import Emphasis
 from engine.adapters.textual_inversion import (
     NO_TEXTUAL_INVERSIONS,
@@ -33,6 +34,7 @@ from engine.models.bundle import Bundle
 from engine.regions.attention import Regional
 from engine.sampling.denoise import Conditions, ConditionsAt
 
+_NamedParts = Mapping[str, tuple[Part, ...]]  # the prompts at one step, by their names in a recipe
 MAX_CHUNKS = 20  # 1,500 tokens; attention to more than that only costs time
 CACHE_BYTES = 64 * 2**20
 _COMMA_REACH = 20  # tokens: a chunk of 75 rather ends at a comma this near than in mid-phrase, as in A1111
@@ -127,26 +129,33 @@ def encode_prompts(
     """
     count = recipe.steps if hires_steps is None else hires_steps
     read = partial(parse_prompt, steps=count, after=after, emphasis=recipe.emphasis)
-    prompts = [_PromptPair(read(recipe.prompt), read(recipe.negative_prompt, composes=False))]
+    own: dict[str, Prompt] = {}
+    for name in ("prompt", "negative_prompt", "prompt_2", "negative_prompt_2"):
+        text = getattr(recipe, name)
+        if text is not None:
+            own[name] = read(text, composes=name == "prompt")
+    prompts = [own]
     for number, region in enumerate(recipe.regions.regions if recipe.regions else ()):
-        prompt = read(region.prompt)
-        if len(prompt.at(0)) > 1:
+        of_region = {"prompt": read(region.prompt)}
+        if len(of_region["prompt"].at(0)) > 1:
             raise InvalidRecipe(
                 f"Region {number + 1} has several prompts, joined by AND.",
                 "Use one prompt for each region, or AND in the picture’s own prompt.",
                 field=f"regions.regions.{number}.prompt",
             )
-        negative = None if region.negative_prompt is None else read(region.negative_prompt, composes=False)
-        prompts.append(_PromptPair(prompt, negative))
+        if region.negative_prompt is not None:
+            of_region["negative_prompt"] = read(region.negative_prompt, composes=False)
+        prompts.append(of_region)
     encoder = _PromptEncoder(bundle, cache, recipe, textual_inversions, regional)
-    if all(pair.is_static for pair in prompts):
+    if all(prompt.is_static for named in prompts for prompt in named.values()):
         count = 1
     encoded: dict[object, Conditions] = {}
     by_step: list[Conditions] = []
     for step in range(max(1, count)):
-        key = tuple(pair.at(step) for pair in prompts)
+        parts = [{name: prompt.at(step) for name, prompt in named.items()} for named in prompts]
+        key = tuple(tuple(named.items()) for named in parts)
         if key not in encoded:
-            encoded[key] = encoder.all_conditions(key)
+            encoded[key] = encoder.all_conditions(parts)
         by_step.append(encoded[key])
     last = len(by_step) - 1
     return Conditioning(lambda step: by_step[min(step, last)], encoder.truncation_notices(prompts))
@@ -155,27 +164,6 @@ def encode_prompts(
 def is_guided(recipe: Recipe) -> bool:
     """Whether the negative prompt is read: guidance 1 (or less) at every step follows the prompt alone."""
     return needs_negative(recipe.guidance, recipe.guidance_methods, recipe.steps)
-
-
-class _PromptPair(NamedTuple):
-    """A prompt and its negative prompt; None: the recipe's."""
-
-    prompt: Prompt
-    negative: Prompt | None
-
-    @property
-    def is_static(self) -> bool:
-        return self.prompt.is_static and (self.negative is None or self.negative.is_static)
-
-    def at(self, step: int) -> "_PartsPair":
-        return _PartsPair(self.prompt.at(step), self.negative.at(step) if self.negative else None)
-
-
-class _PartsPair(NamedTuple):
-    """The same at one step."""
-
-    parts: tuple[Part, ...]
-    negative: tuple[Part, ...] | None
 
 
 class _PromptEncoder:
@@ -196,25 +184,26 @@ class _PromptEncoder:
         # Without begin and end.
         self._capacity = min(bundle.tokenizers[0].model_max_length, config.max_position_embeddings) - 2
 
-    def all_conditions(self, prompts: Sequence[_PartsPair]) -> Conditions:
+    def all_conditions(self, prompts: Sequence[_NamedParts]) -> Conditions:
         """Those of the recipe's own prompts, which come first, with what each region reads.
 
         The pooled embedding, which acts on the whole picture, is the mean of all by the places that they have.
         """
-        (parts, negative), *regions = prompts
-        assert negative is not None
-        own = self.conditions(parts, negative)
+        named, *regions = prompts
+        own = self.conditions(named)
         if not regions or self._recipe.regions is None or self._regional is None:
             return own
         each = [own]
-        for number, (region_parts, region_negative) in enumerate(regions):
-            if self._recipe.regions.common:
-                region_parts = tuple(_joined(part, region_parts[0]) for part in parts)
-                region_negative = (_joined(negative[0], region_negative[0]),) if region_negative else None
-            else:
-                region_parts = tuple(replace(part, pieces=region_parts[0].pieces) for part in parts)
+        for number, of_region in enumerate(regions):
+            read = dict(named)
+            for name, parts in named.items():
+                mine = of_region.get(name.removesuffix("_2"))  # one text for both encoders
+                if mine and self._recipe.regions.common:
+                    read[name] = tuple(_joined(part, mine[0]) for part in parts)
+                elif mine:
+                    read[name] = tuple(replace(part, pieces=mine[0].pieces) for part in parts)
             with self._regional.loras.reading(number):
-                each.append(self.conditions(region_parts, region_negative or negative))
+                each.append(self.conditions(read))
         added = dict(own.added) if own.added else None
         if added:
             shares = self._regional.places.shares.mean(dim=(1, 2))
@@ -223,24 +212,30 @@ class _PromptEncoder:
             added["text_embeds"] = mean.to(added["text_embeds"].dtype)
         return replace(own, added=added, regions=tuple(one.prompt_embeds for one in each[1:]))
 
-    def conditions(self, parts: tuple[Part, ...], negative: tuple[Part, ...]) -> Conditions:
-        """The batch begins with the negative prompt where there is guidance; all entries are equally long."""
+    def conditions(self, parts: _NamedParts) -> Conditions:
+        """Of the prompts of a step, by their names in the recipe.
+
+        The batch begins with the negative prompt where there is guidance; all entries are equally long. What is
+        shorter, for one encoder or for both, goes on with empty chunks.
+        """
         guided = is_guided(self._recipe)
         family = self._bundle.family
-        batch = list(parts)
+        # What the first encoder reads, and the second.
+        batch = [(part, *(parts.get("prompt_2") or (part,))) for part in parts["prompt"]]
         if guided:
-            batch = [*negative, *parts]
-        chunks_of_batch = [self._chunks_of(part).chunks for part in batch]
-        count = max(map(len, chunks_of_batch))
+            (negative,) = parts["negative_prompt"]
+            batch.insert(0, (negative, *(parts.get("negative_prompt_2") or (negative,))))
+        chunks_of_batch = [[self._chunks_of(part).chunks for part in entry] for entry in batch]
+        count = max(len(chunks) for entry in chunks_of_batch for chunks in entry)
         prompt_embeds: list[Tensor] = []
         pooled: list[Tensor] = []
-        for number, chunks in enumerate(chunks_of_batch):
-            padded = (*chunks, *[Chunk()] * (count - len(chunks)))
-            encoded = [self._encode(chunk) for chunk in padded]
+        for number, entry in enumerate(chunks_of_batch):
+            first, second = ((*chunks, *[Chunk()] * (count - len(chunks))) for chunks in entry)
+            encoded = [self._encode(pair) for pair in zip(first, second, strict=True)]
             embeds = torch.cat([one.prompt_embeds for one in encoded], dim=1)
             embeds_pooled = encoded[0].pooled
-            is_uncond = guided and number == 0
-            if is_uncond and family.zeroes_empty_negative and self._bundle.zeroes_empty_prompt and negative[0].is_empty:
+            is_empty_uncond = guided and number == 0 and all(part.is_empty for part in batch[0])
+            if is_empty_uncond and family.zeroes_empty_negative and self._bundle.zeroes_empty_prompt:
                 embeds = embeds * 0
                 if embeds_pooled is not None:
                     embeds_pooled = embeds_pooled * 0
@@ -248,20 +243,20 @@ class _PromptEncoder:
             if embeds_pooled is not None:
                 pooled.append(embeds_pooled)
         added = family.added(torch.cat(pooled) if pooled else None, self._recipe.width, self._recipe.height)
-        return Conditions(torch.cat(prompt_embeds), tuple(part.weight for part in parts), guided, added)
+        weights = tuple(part.weight for part in parts["prompt"])
+        return Conditions(torch.cat(prompt_embeds), weights, guided, added)
 
-    def truncation_notices(self, prompts: Sequence[_PromptPair]) -> tuple[str, ...]:
-        """A sentence for each prompt of which words are not read; the recipe's own are the first."""
+    def truncation_notices(self, prompts: Sequence[Mapping[str, Prompt]]) -> tuple[str, ...]:
+        """A sentence for each prompt of which words are not read; the recipe's own, then each region's."""
         notices = []
-        for number, pair in enumerate(prompts):
+        for number, named in enumerate(prompts):
             where = f" of region {number}" if number else ""
-            for name, prompt in (("prompt", pair.prompt), ("negative prompt", pair.negative)):
-                parts = prompt.at(0) if prompt else ()
-                truncated = max((self._chunks_of(part).truncated_words for part in parts), default=0)
+            for name, prompt in named.items():
+                truncated = max(self._chunks_of(part).truncated_words for part in prompt.at(0))
                 if truncated:
                     words = "word" if truncated == 1 else "words"
                     notices.append(
-                        f"The {name}{where} is longer than {MAX_CHUNKS * self._capacity:,} tokens: "
+                        f"The {LABELS[name].lower()}{where} is longer than {MAX_CHUNKS * self._capacity:,} tokens: "
                         f"its last {truncated:,} {words} were not read."
                     )
         return tuple(notices)
@@ -273,38 +268,44 @@ class _PromptEncoder:
             self._split[part] = split_in_chunks(part.pieces, tokenizer, self._capacity, self._inversions)
         return self._split[part]
 
-    def _encode(self, chunk: Chunk) -> Encoded:
-        """One chunk through the text encoders, weighted; from the cache where it can be."""
+    def _encode(self, chunks: tuple[Chunk, Chunk]) -> Encoded:
+        """One chunk through the text encoders, weighted; from the cache where it can be.
+
+        Args:
+            chunks: What the first reads, and what the second does, where there is one.
+        """
         bundle = self._bundle
         digests = tuple(digest for name, digest in bundle.digests.items() if name.startswith("text_encoder"))
-        emphasis = self._recipe.emphasis if chunk.is_weighted else ""
+        read = [chunks[number == 1] for number in range(len(bundle.tokenizers))]
+        emphasis = self._recipe.emphasis if any(chunk.is_weighted for chunk in read) else ""
         stamp = self._regional.loras.stamp if self._regional else ""
-        key = (chunk, self._recipe.clip_skip, digests, self._capacity, emphasis, stamp)
+        key = (*read, self._recipe.clip_skip, digests, self._capacity, emphasis, stamp)
         encoded = self._cache.get(key)
         in_openvino = bundle.openvino.used if bundle.openvino else set[str]()
         if encoded is not None:
             in_openvino |= encoded.in_openvino
             return encoded
         # The number under a vector is never read; it must only not be the end's, where SDXL's second encoder pools.
-        tokens = [_PLACEHOLDER if isinstance(token, Vector) else token for token in chunk.tokens]
-        padding = self._capacity - len(tokens)
         all_ids = []
-        for tokenizer in bundle.tokenizers:
+        for tokenizer, chunk in zip(bundle.tokenizers, read, strict=True):
+            tokens = [_PLACEHOLDER if isinstance(token, Vector) else token for token in chunk.tokens]
             ids = [tokenizer.bos_token_id, *tokens, tokenizer.eos_token_id]
-            ids += [tokenizer.pad_token_id] * padding
+            ids += [tokenizer.pad_token_id] * (self._capacity - len(tokens))
             all_ids.append(torch.tensor([ids]).to(bundle.device.torch_device))
-        with with_placeholder_tokens(bundle, self._inversions, chunk.tokens):
-            has_vectors = any(isinstance(token, Vector) for token in chunk.tokens)
+        with with_placeholder_tokens(bundle, self._inversions, [chunk.tokens for chunk in read]):
+            has_vectors = any(isinstance(token, Vector) for chunk in read for token in chunk.tokens)
             evaluate = by_modules(bundle.onload) if has_vectors or stamp else bundle.evaluate
             encoded = bundle.family.encode(bundle.onload, tuple(all_ids), self._recipe.clip_skip, evaluate)
+        # Each text encoder's embeds are weighted by themselves: their means have nothing to do with each other.
+        widths = encoded.widths or (encoded.prompt_embeds.shape[-1],)
+        empty: Sequence[Tensor | None] = [None] * len(widths)
         if emphasis == "comfyui":
-            empty = self._encode(Chunk()).prompt_embeds
-            weighted = weigh_prompt_embeds(encoded.prompt_embeds, chunk, emphasis, empty)
-        else:
-            # Each text encoder's embeds are weighted by themselves: their means have nothing to do with each other.
-            split = encoded.prompt_embeds.split(encoded.widths or (encoded.prompt_embeds.shape[-1],), dim=-1)
-            weighed = [weigh_prompt_embeds(embeds, chunk, self._recipe.emphasis) for embeds in split]
-            weighted = torch.cat(weighed, dim=-1) if len(weighed) > 1 else weighed[0]
+            empty = self._encode((Chunk(), Chunk())).prompt_embeds.split(widths, dim=-1)
+        weighed = [
+            weigh_prompt_embeds(embeds, chunk, self._recipe.emphasis, nothing)
+            for embeds, chunk, nothing in zip(encoded.prompt_embeds.split(widths, dim=-1), read, empty, strict=True)
+        ]
+        weighted = torch.cat(weighed, dim=-1) if len(weighed) > 1 else weighed[0]
         encoded = Encoded(weighted, encoded.pooled, in_openvino=frozenset(in_openvino))
         self._cache.put(key, encoded)
         return encoded

@@ -3,7 +3,7 @@
 Where a text names them is `catalog/detect/embedding_names.py`, how they go into chunks is `prompt_encoder.py`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -87,27 +87,29 @@ def textual_inversions_of(files: Mapping[ModelRef, Mapping[str, Tensor]], bundle
 
 @contextmanager
 def with_placeholder_tokens(
-    bundle: Bundle, textual_inversions: TextualInversions, tokens: tuple[int | Vector, ...]
+    bundle: Bundle, textual_inversions: TextualInversions, tokens: Sequence[tuple[int | Vector, ...]]
 ) -> Iterator[None]:
     """While it lasts, the text encoders see a chunk's vectors in the places of their placeholder tokens.
 
     Args:
-        tokens: Of the chunk, without the token that begins it.
+        tokens: Of the chunk that each of them reads, without the token that begins it.
     """
-    positions: list[int] = []
-    vectors: list[Vector] = []
-    for position, token in enumerate(tokens, 1):
-        if isinstance(token, Vector):
-            positions.append(position)
-            vectors.append(token)
-    if not vectors:
-        yield
-        return
     with ExitStack() as hooks:
-        for number, name in enumerate(_text_encoders(bundle)):
-            embeds = torch.stack([textual_inversions.tables[vector.key][number][vector.row] for vector in vectors])
+        for number, (name, read) in enumerate(zip(_text_encoders(bundle), tokens, strict=True)):
+            vectors = {position: token for position, token in enumerate(read, 1) if isinstance(token, Vector)}
+            if not vectors:
+                continue
+            tables = textual_inversions.tables
+            embeds = torch.stack([tables[vector.key][number][vector.row] for vector in vectors.values()])
+            positions = list(vectors)
 
-            def substitute(module: nn.Module, arguments: object, output: Tensor, embeds: Tensor = embeds) -> Tensor:
+            def substitute(
+                module: nn.Module,
+                arguments: object,
+                output: Tensor,
+                embeds: Tensor = embeds,
+                positions: list[int] = positions,
+            ) -> Tensor:
                 changed = output.clone()
                 changed[:, positions] = embeds.to(device=output.device, dtype=output.dtype)
                 return changed

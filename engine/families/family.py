@@ -95,7 +95,8 @@ class ModelFamily(Protocol):
             onload: Of the bundle; called at each evaluation, since the denoiser may have been offloaded.
             in_float32: Compute in full precision whatever the dtype of the weights: slow, for models that overflow in
                 half.
-            evaluate: Of the bundle, where something else may stand in for its denoiser; a family may leave it alone.
+            evaluate: Of the denoiser: the bundle's, where something else may stand in for it; with in_float32 one that
+                evaluates the modules themselves. A family without convolutions may leave it alone.
         """
 
 

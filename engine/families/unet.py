@@ -55,7 +55,7 @@ def predict_with(
     Args:
         onload: Of the bundle; called at each evaluation, since the U-Net may have been offloaded.
         in_float32: Compute in full precision whatever the dtype of the weights: slow, for models that overflow in half.
-        evaluate: Of the bundle; None evaluates the U-Net itself.
+        evaluate: Of the bundle; None evaluates the U-Net itself, which is all that float32 goes with.
     """
 
     evaluate = evaluate or by_modules(onload)
@@ -72,10 +72,9 @@ def predict_with(
             counts = (len(down_block), len(residuals.adapter_features), len(residuals.image_embeds))
             call = UNetCall(tuple(added), *counts)
         if in_float32:
-            unet = onload("unet")
-            with torch.inference_mode(), _float32_layers(unet):
+            with torch.inference_mode(), _float32_layers(onload("unet")):
                 wide = [one.float() if one.is_floating_point() else one for one in tensors]
-                (prediction,) = call(unet, latents.float(), t, *wide)
+                (prediction,) = evaluate("unet", call, latents.float(), t, *wide)
         else:
             (prediction,) = evaluate("unet", call, latents.to(dtype), t, *tensors)
         return prediction

@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from contract.parts import made_steps
+from contract.values import Tiling
 from engine.images.inpaint_region import InpaintRegion
+from engine.images.seams import continued, folded, margins
 from engine.images.vae import encode, scale
 from engine.models.bundle import Bundle
 from engine.sampling.denoise import Conditions, ControlResiduals, Predict
@@ -23,6 +25,7 @@ from engine.sampling.mask_blend import MaskBlend
 from engine.sampling.noise import NoiseSource
 from engine.sampling.samplers import Sampling
 
+_SEAM = 8  # latents beyond an end of a seamless tiling
 _INTERPOLATION = {
     "latent": "bilinear",
     "latent_bicubic": "bicubic",
@@ -117,7 +120,7 @@ def encode_init_image(
     is_edit = variant == "edit"
     latents = encode(image, bundle, is_scaled=not is_edit)
     if tuple(latents.shape[-2:]) != latent_size:
-        latents = stretch_latents(latents, "latent", latent_size)
+        latents = stretch_latents(latents, "latent", latent_size, bundle.tiling)
     if is_edit:
         scaled = None if mask is None else scale(latents, bundle.onload("vae").config)
         return InitLatents(scaled, mask, region.is_soft, region.content, latents, takes_strength=False)
@@ -160,10 +163,13 @@ def with_channels(predict: Predict, channels: Tensor | None) -> Predict:
     return predict_with_channels
 
 
-def stretch_latents(latents: Tensor, upscaler: str, size: tuple[int, int]) -> Tensor:
-    """Latents at another (h, w), by the name of a latent upscaler."""
+def stretch_latents(latents: Tensor, upscaler: str, size: tuple[int, int], tiling: Tiling | None = None) -> Tensor:
+    """Latents at another (h, w), by the name of a latent upscaler; fitting around the axes of a tiling."""
     mode = _INTERPOLATION[upscaler.removesuffix("_antialiased")]
     options = {}
     if mode in ("bilinear", "bicubic"):
         options = {"align_corners": False, "antialias": upscaler.endswith("_antialiased")}
-    return functional.interpolate(latents, size=size, mode=mode, **options)
+    before, after = margins(tiling or "", (latents.shape[-1], latents.shape[-2]), (size[1], size[0]), _SEAM)
+    wide = (size[0] + 2 * after[1], size[1] + 2 * after[0])
+    stretched = functional.interpolate(continued(latents, before), size=wide, mode=mode, **options)
+    return folded(stretched, after)

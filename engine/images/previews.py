@@ -23,6 +23,7 @@ from torch.nn import functional
 from catalog.files.folders import stamp_of
 from contract.work import RawImage
 from engine.device.host_copy import HostCopy
+from engine.device.wrapped_padding import wrapped_padding
 from engine.images.taesd import TinyDecoder, load_tiny_decoder
 from engine.images.vae import scale as scale_latents
 from engine.models.bundle import Bundle
@@ -208,7 +209,8 @@ class PreviewMaker:
                 assert linear_map is not None
                 rgb = _apply_map(denoised[0].float(), linear_map)
             else:
-                rgb = decoder.decode(denoised)[0]
+                with wrapped_padding(bundle.tiling):
+                    rgb = decoder.decode(denoised)[0]
                 height, width = rgb.shape[1:]
                 scale = side / max(height, width) if side else 1.0
                 if scale < 1:

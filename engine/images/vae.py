@@ -15,11 +15,14 @@ from contract.errors import NoValidPicture
 from contract.work import RawImage
 from engine.device.devices import free_bytes, release
 from engine.device.evaluations import Call, Outputs
+from engine.device.wrapped_padding import wrapped_padding
 from engine.errors import is_out_of_memory
+from engine.images.seams import across_seams
 from engine.models.bundle import Bundle
 
 TILED_FROM = 1536 * 1536  # pixels; below, one pass is faster and has no seams to hide
 _TILE = 768  # pixels
+_SEAM = 128  # pixels beyond an end of a seamless tiling: far more than a convolution there sees
 _TENSORS_AT_ONCE = 13  # of the widest layers, about 3.5 GB for 1024 × 1024 in half precision
 
 log = logging.getLogger(__name__)
@@ -66,7 +69,8 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
     is_retry = dtype != torch.float32 and not pixels.isfinite().all()
     if is_retry:
         log.warning("the VAE of %s overflows in %s", bundle.ref.name, dtype)
-        pixels = _decode_in_float32(scaled, vae)
+        with wrapped_padding(bundle.tiling):
+            pixels = _decode_in_float32(scaled, vae)
     if not pixels.isfinite().all():
         raise NoValidPicture(
             f"The VAE of {bundle.ref.name} gave numbers that are no picture.",
@@ -101,8 +105,13 @@ def _whole_or_tiled(vae: Any, call: Call, inputs: Tensor, pixels: int, bundle: B
             traceback.clear_frames(error.__traceback__)
             log.warning("the VAE of %s ran out of memory at %d pixels and works in tiles", bundle.ref.name, pixels)
         release()
-    with tiling(vae):
-        return call(vae, inputs)[0]
+    height, width = inputs.shape[-2:]
+    # Of an image's pixels or of latents: what comes out is as many times as large, or as small.
+    factor = bundle.family.facts.latents.factor
+    target = (width // factor, height // factor) if call is encode_mode else (width * factor, height * factor)
+    seam = _SEAM if call is encode_mode else _SEAM // factor
+    with in_tiles(vae):
+        return across_seams(lambda values: call(vae, values)[0], inputs, bundle.tiling, target, seam)
 
 
 def working_bytes(vae: Any, pixels: int, dtype: torch.dtype) -> int:
@@ -112,7 +121,7 @@ def working_bytes(vae: Any, pixels: int, dtype: torch.dtype) -> int:
 
 
 @contextmanager
-def tiling(vae: Any) -> Iterator[None]:
+def in_tiles(vae: Any) -> Iterator[None]:
     """While it lasts, a VAE works in tiles: memory for one instead of all."""
     vae.enable_tiling()
     factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels on each side of a latent

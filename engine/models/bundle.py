@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from contract.recipe import ModelRef
+from contract.values import Tiling
 from engine.device.attention import has_plain_attention
 from engine.device.card_evaluator import CardEvaluator
 from engine.device.devices import Device
 from engine.device.evaluations import Call, Outputs
 from engine.device.openvino_backend import OpenVino
+from engine.device.wrapped_padding import WrappedCall
 from engine.families.family import ModelFamily
 from engine.models.module_slot import ModuleSlot, State
 from engine.models.offload import Offloader
@@ -29,6 +31,7 @@ class Bundle:
         digests: By component: a text that changes with its weights.
         zeroes_empty_prompt: Whether this model was trained so, in a family that does it.
         vae_override: The bundle whose VAE is used instead of the model's own.
+        tiling: The axes around which denoiser and VAE are evaluated with wrapped padding.
     """
 
     ref: ModelRef
@@ -42,6 +45,7 @@ class Bundle:
     openvino: OpenVino | None = field(default=None, repr=False)
     zeroes_empty_prompt: bool = True
     vae_override: "Bundle | None" = None
+    tiling: Tiling | None = None
 
     def onload(self, component: str) -> nn.Module:
         """Bring a component to the device and return it, to run it; where memory is short, others make way.
@@ -72,6 +76,8 @@ class Bundle:
 
     def evaluate(self, component: str, call: Call, *inputs: Tensor) -> Outputs:
         """`call(module, *inputs)` by what is ready and best."""
+        if self.tiling and component in (self.family.facts.denoiser, "vae"):
+            call = WrappedCall(call, self.tiling)
         if component == "vae" and self.vae_override is not None:
             return self.vae_override.evaluate(component, call, *inputs)
         self.onload(component)

@@ -90,9 +90,12 @@ def words_of(recipe: Recipe | None, upscale: Upscale | None = None) -> Words:
     schedule = SCHEDULES.get(recipe.schedule)
     names += [schedule.label if schedule else recipe.schedule, str(recipe.seed)]
     return Words(
-        prompt=_field(recipe.prompt, hires.prompt if hires else "", *(region.prompt for region in regions)),
+        prompt=_field(
+            recipe.prompt, recipe.prompt_2, hires.prompt if hires else "", *(region.prompt for region in regions)
+        ),
         negative_prompt=_field(
             recipe.negative_prompt,
+            recipe.negative_prompt_2,
             hires.negative_prompt if hires else "",
             *(region.negative_prompt for region in regions),
         ),

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from studio.metadata.infotext import Infotext
+from studio.metadata.infotext_parts import NEGATIVE_PROMPT_2, PROMPT_2
 
 Table = Mapping[str, Any]
 MAX_JSON_CHARACTERS = 4_000_000
@@ -45,6 +46,9 @@ _NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Model hash": ("modelhash", "basemodelhash", "sha256"),
         "VAE": ("vae", "vaename", "usevaemodel", "vaemodel"),
         "Clip skip": ("clipskip",),
+        PROMPT_2: ("positivestyleprompt", "prompt2"),
+        NEGATIVE_PROMPT_2: ("negativestyleprompt", "negativeprompt2"),
+        "Tiling": ("tiling", "seamlesstiling", "seamless"),
         "Denoising strength": ("strength", "denoisingstrength", "promptstrength", "denoise"),
     }
 )
@@ -129,7 +133,7 @@ _NOISE = frozenset(
     ]
 )
 _TRANSLATED = frozenset(
-    {*_PROMPT, *_NEGATIVE, *_SIZES, *_LORAS, "width", "height"}.union(*_NAMES.values()),
+    {*_PROMPT, *_NEGATIVE, *_SIZES, *_LORAS, "width", "height", "seamlessx", "seamlessy"}.union(*_NAMES.values()),
 )
 
 
@@ -152,6 +156,9 @@ def translate(table: Table) -> Infotext | None:
     last_layer = as_text(folded.get("clipstopatlayer"))
     if re.fullmatch(r"-\d{1,2}", last_layer):  # SwarmUI counts from the end
         pairs["Clip skip"] = last_layer[1:]
+    wrapped = [axis for axis in "xy" if as_text(folded.get(f"seamless{axis}")).lower() == "true"]
+    if wrapped:
+        pairs["Tiling"] = "".join(wrapped)
     for key in ("Model", "VAE"):
         if key in pairs:
             pairs[key] = _model_name(pairs[key])

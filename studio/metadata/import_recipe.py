@@ -31,6 +31,7 @@ from studio.metadata.import_parts import (
     sampler_notice,
     size_fields,
 )
+from studio.metadata.infotext_parts import NEGATIVE_PROMPT_2, PROMPT_2
 from studio.metadata.other_programs import best_infotext, read_foreign
 from studio.metadata.region_texts import region_fields
 from studio.metadata.stealth_text import hidden_text
@@ -52,9 +53,12 @@ _USED_KEYS = frozenset(
         "Model",
         "Clip skip",
         "Emphasis",
+        "Tiling",
         "Styles",
         "Template",
         "Negative Template",
+        PROMPT_2,
+        NEGATIVE_PROMPT_2,
         "Version",
         "RNG",
         "ENSD",
@@ -74,7 +78,7 @@ _USED_KEYS = frozenset(
 _NUMBERS: Mapping[str, tuple[str, type]] = MappingProxyType(
     {"Steps": ("steps", int), "CFG scale": ("guidance", float), "Seed": ("seed", int), "Clip skip": ("clip_skip", int)}
 )
-_NOT_SET = frozenset({"", "0", "false", "none", "null"})  # as some sites write a clip skip that was not set
+_NOT_SET = frozenset({"", "0", "false", "none", "null"})  # as some programs write a value that was not set
 # What SD.Next, Fooocus and Draw Things call the same, in small letters; SD.Next writes "HiRes" in some versions.
 _OTHER_KEYS: Mapping[str, str] = MappingProxyType(
     {
@@ -217,13 +221,16 @@ def _to_draft(
     pairs = renamed | pairs  # a key of A1111's own wins
     networks = FoundNetworks(models, with_hash)
     for key, value in pairs.items():
-        if key in ("Hires prompt", "Hires negative prompt"):
+        if key in ("Hires prompt", "Hires negative prompt", PROMPT_2, NEGATIVE_PROMPT_2):
             pairs[key] = networks.rename_in_prompt(value, pairs)
     prompt = networks.rename_in_prompt(prompt, pairs)
     negative_prompt = networks.rename_in_prompt(found.negative_prompt, pairs)
     wanted: dict[str, object] = {}
     if negative_prompt:
         wanted["negative_prompt"] = negative_prompt
+    for key, name in ((PROMPT_2, "prompt_2"), (NEGATIVE_PROMPT_2, "negative_prompt_2")):
+        if key in pairs:
+            wanted[name] = pairs[key]
     for key, (name, kind) in _NUMBERS.items():
         is_unset = name == "clip_skip" and pairs.get(key, "").lower() in _NOT_SET
         if key in pairs and not is_unset:
@@ -235,6 +242,9 @@ def _to_draft(
     if "Emphasis" in pairs:
         by_label = {label.lower(): name for name, label in EMPHASES.items()}
         wanted["emphasis"] = by_label.get(pairs["Emphasis"].lower(), pairs["Emphasis"])
+    tiling = pairs.get("Tiling", "").lower()
+    if tiling not in _NOT_SET:
+        wanted["tiling"] = "xy" if tiling == "true" else tiling
     if pairs.keys() & {"Styles", "Template", "Negative Template"}:
         wanted["template"] = {
             "prompt": pairs.get("Template", prompt),

@@ -19,6 +19,8 @@ from contract.values import EMPHASES
 from studio import VERSION
 from studio.metadata.guidance_texts import guidance_pairs
 from studio.metadata.infotext_parts import (
+    NEGATIVE_PROMPT_2,
+    PROMPT_2,
     format_number,
     lora_tags,
     model_hash,
@@ -74,6 +76,8 @@ def write(recipe: Recipe) -> str:
         pairs["Clip skip"] = clip_skip_written(recipe.clip_skip, recipe.model.family)
     if recipe.emphasis != "original":
         pairs["Emphasis"] = EMPHASES[recipe.emphasis]
+    if recipe.tiling:  # A1111 knows both axes alone
+        pairs["Tiling"] = True if recipe.tiling == "xy" else recipe.tiling
     template = recipe.template
     if template:
         if template.styles:
@@ -82,6 +86,9 @@ def write(recipe: Recipe) -> str:
             pairs["Template"] = template.prompt
         if template.negative_prompt != recipe.negative_prompt:
             pairs["Negative Template"] = template.negative_prompt
+    for key, text in ((PROMPT_2, recipe.prompt_2), (NEGATIVE_PROMPT_2, recipe.negative_prompt_2)):
+        if text is not None:
+            pairs[key] = text
     pairs |= noise_pairs(recipe)
     pairs |= part_pairs(recipe) | region_pairs(recipe) | guidance_pairs(recipe.guidance_methods)
     of_regions = [use.model for region in recipe.regions.regions for use in region.loras] if recipe.regions else []

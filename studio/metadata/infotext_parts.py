@@ -11,6 +11,7 @@ from contract.parts import Hires, InitImage, Mask
 from contract.recipe import LoraUse, ModelRef, Recipe
 
 SHORT_DIGITS = 10
+PROMPT_2, NEGATIVE_PROMPT_2 = "Prompt 2", "Negative prompt 2"
 _UNIT_DIGITS = 8  # of a model's hash within a ControlNet unit
 _PADDING = Mask.model_fields["padding"].default  # which readers assume where the infotext has none
 _IMAGE_GUIDANCE = InitImage.model_fields["image_guidance"].default

@@ -7,10 +7,12 @@ embeddings: `textual_inversion.py`; words a model doesn't know: `vocabulary.py`.
 import secrets
 from dataclasses import dataclass
 
+from catalog.families import FAMILIES
 from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import Hires, ModelRef, Recipe, RecipeDraft
+from contract.validation import LABELS
 from studio.library.model_list import ModelList
 from studio.resolve.controls import resolve_controls, resolve_ip_adapters
 from studio.resolve.guidance import resolve_guidance
@@ -56,6 +58,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
     entry = _require_checkpoint(draft.model, finder)
     for warning in entry.warnings:
         finder.notices.append(("model_settings", f"{entry.title}: {warning}"))
+    _check_family(draft, entry)
     networks = take_networks(draft, finder, entry)
     draft = networks.draft
     defaults = entry.defaults
@@ -81,6 +84,8 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
     recipe = Recipe(
         prompt=draft.prompt,
         negative_prompt=draft.negative_prompt,
+        prompt_2=draft.prompt_2,
+        negative_prompt_2=draft.negative_prompt_2,
         model=finder.ref(entry),
         vae=vae,
         loras=networks.loras,
@@ -92,6 +97,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
         guidance=float(defaults.guidance if draft.guidance is None else draft.guidance),
         clip_skip=draft.clip_skip,
         emphasis=draft.emphasis,
+        tiling=draft.tiling,
         template=draft.template,
         width=width,
         height=height,
@@ -121,6 +127,24 @@ def _require_checkpoint(wanted: str | ModelRef | None, finder: Finder) -> ModelE
     if entry.problem:
         raise ModelProblem(entry.problem, entry.hint, field="model")
     return entry
+
+
+def _check_family(draft: RecipeDraft, entry: ModelEntry) -> None:
+    """Refuse what the model's family can't do: a second encoder's prompts, a tiling. Raises InvalidRecipe."""
+    family = FAMILIES[entry.ref.family]
+    for name in ("prompt_2", "negative_prompt_2"):
+        if getattr(draft, name) is not None and not family.takes_second_prompt:
+            raise InvalidRecipe(
+                f"{LABELS[name]}: {entry.title} ({family.label}) has one text encoder, which reads the first.",
+                f"Leave “{name}” out.",
+                field=name,
+            )
+    if draft.tiling and family.unet is None:
+        raise InvalidRecipe(
+            f"Tiling: {entry.title} ({family.label}) has no convolutions that could go on at the other side.",
+            "Leave “tiling” out.",
+            field="tiling",
+        )
 
 
 def _vae_beside(entry: ModelEntry, models: ModelList) -> ModelRef | None:

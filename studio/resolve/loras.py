@@ -162,10 +162,11 @@ def _take_tags(draft: RecipeDraft, requests: list[_Request]) -> RecipeDraft:
             requests.append(_request_of_tag(tag, where))
         return kept
 
-    changes: dict[str, object] = {
-        "prompt": strip(draft.prompt, "prompt"),
-        "negative_prompt": strip(draft.negative_prompt, "negative_prompt"),
-    }
+    changes: dict[str, object] = {}
+    for name in ("prompt", "negative_prompt", "prompt_2", "negative_prompt_2"):
+        text = getattr(draft, name)
+        if text is not None:
+            changes[name] = strip(text, name)
     if draft.hires:
         hires_changes: dict[str, object] = {}
         for name in ("prompt", "negative_prompt"):

@@ -131,12 +131,12 @@ def idle_words(asked: Asked) -> Iterator[Notice]:
     if hires and hires.guidance is not None:
         scales.append(hires.guidance)
     is_read = any(needs_negative(scale, recipe.guidance_methods, recipe.steps) for scale in scales)
-    if recipe.negative_prompt.strip() and not is_read:
+    if f"{recipe.negative_prompt}{recipe.negative_prompt_2 or ''}".strip() and not is_read:
         yield (
             "no_effect",
             f"Guidance {recipe.guidance:g} follows the prompt alone: the negative prompt changes nothing.",
         )
-    texts: list[str | None] = [recipe.prompt, recipe.negative_prompt]
+    texts: list[str | None] = [recipe.prompt, recipe.negative_prompt, recipe.prompt_2, recipe.negative_prompt_2]
     if hires:
         texts += [hires.prompt, hires.negative_prompt]
     for region in recipe.regions.regions if recipe.regions else ():

@@ -8,6 +8,7 @@ from contract.errors import InvalidRecipe
 from contract.parts import made_steps
 from contract.prompt import Part, Prompt, parse_prompt
 from contract.recipe import Recipe
+from contract.validation import LABELS
 from contract.values import Emphasis
 
 _STRONG = 10.0
@@ -29,7 +30,7 @@ class _Reading:
         part, _, name = self.field.rpartition(".")
         if part.startswith("regions."):
             return f"{name.replace('_', ' ')} of region {int(part.rpartition('.')[2]) + 1}"
-        return f"{part} {name}".strip().replace("_", " ")
+        return LABELS[self.field].lower()
 
 
 def prompt_notes(recipe: Recipe, *, takes_strength: bool = True) -> tuple[tuple[str, str], ...]:
@@ -44,17 +45,16 @@ def prompt_notes(recipe: Recipe, *, takes_strength: bool = True) -> tuple[tuple[
     if recipe.init_image is not None and takes_strength:
         made = made_steps(recipe.steps, recipe.init_image.strength)
     notes: list[tuple[str, str]] = []
-    readings = [
-        _read_prompt("prompt", recipe.prompt, recipe.steps, recipe.emphasis),
-        _read_prompt("negative_prompt", recipe.negative_prompt, recipe.steps, recipe.emphasis),
-    ]
+    texts = {name: getattr(recipe, name) for name in ("prompt", "negative_prompt", "prompt_2", "negative_prompt_2")}
+    texts = {name: text for name, text in texts.items() if text is not None}
+    readings = [_read_prompt(name, text, recipe.steps, recipe.emphasis) for name, text in texts.items()]
     hires = recipe.hires
     if hires:  # without a prompt of its own it reads on in the first pass's, as `prompt_encoder.py`
         steps = max(1, made_steps(hires.steps or recipe.steps, hires.strength))
-        for name in ("prompt", "negative_prompt"):
-            own = getattr(hires, name)
+        for name, text in texts.items():
+            own = getattr(hires, name, None)
             if own is None:
-                readings.append(_read_prompt(name, getattr(recipe, name), steps, recipe.emphasis, recipe.steps))
+                readings.append(_read_prompt(name, text, steps, recipe.emphasis, recipe.steps))
             else:
                 readings.append(_read_prompt(f"hires.{name}", own, steps, recipe.emphasis, recipe.steps))
     for number, region in enumerate(recipe.regions.regions if recipe.regions else ()):
@@ -82,7 +82,8 @@ def prompt_notes(recipe: Recipe, *, takes_strength: bool = True) -> tuple[tuple[
 def _read_prompt(field: str, text: str, steps: int, emphasis: Emphasis, after: int | None = None) -> _Reading:
     """Parse a prompt. after: How many steps were made before this pass. Raises InvalidRecipe."""
     try:
-        prompt = parse_prompt(text, steps, composes="negative" not in field, after=after, emphasis=emphasis)
+        composes = field in ("prompt", "hires.prompt")
+        prompt = parse_prompt(text, steps, composes=composes, after=after, emphasis=emphasis)
         looked_at: Sequence[int] = range(steps)
         if prompt.is_static:
             looked_at = (0,)

@@ -14,7 +14,7 @@ from studio.resolve.model_finder import Finder
 def resolve_embeddings(
     draft: RecipeDraft, regions: Regions | None, finder: Finder, checkpoint: ModelEntry
 ) -> tuple[ModelRef, ...]:
-    """Those that prompt, negative prompt, the hires pass's or the regions' prompts name, once each.
+    """Those that the prompts, the hires pass's or the regions' prompts name, once each.
 
     A recipe's own refs say which file was meant where several have the name; else they count for nothing.
 
@@ -31,6 +31,7 @@ def resolve_embeddings(
     for ref in draft.embeddings:
         meant |= dict.fromkeys(prompt_names(ref.name), ref)
     texts: dict[str, str | None] = {"prompt": draft.prompt, "negative_prompt": draft.negative_prompt}
+    texts |= {"prompt_2": draft.prompt_2, "negative_prompt_2": draft.negative_prompt_2}
     if draft.hires:
         texts |= {"hires.prompt": draft.hires.prompt, "hires.negative_prompt": draft.hires.negative_prompt}
     for number, region in enumerate(regions.regions if regions else ()):

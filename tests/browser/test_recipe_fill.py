@@ -36,6 +36,7 @@ WORDS = {
     "guidance": 5.5,
     "clip_skip": 2,
     "emphasis": "comfyui",
+    "tiling": "y",
     "width": 128,
     "height": 192,
     "seed": 2**60 + 1,
@@ -108,6 +109,8 @@ APART = {
     "regions",  # test_regions.py
     "ip_adapters",
     "loras.model",
+    "prompt_2",  # for families with two text encoders: a test of its own
+    "negative_prompt_2",
     "parent",
     "template",
 }
@@ -190,6 +193,23 @@ def test_words_numbers_and_a_hires_pass_come_out_as_they_went_in(visitor: Visito
     made = sent(visitor).model_dump()
     assert {name: made[name] for name in WORDS} == WORDS
     assert made["hires"] == HIRES
+
+
+def test_only_a_model_with_two_text_encoders_shows_second_prompts(visitor: Visitor) -> None:
+    page, second = visitor.page, {"prompt_2": "oil", "negative_prompt_2": "(dull:1.2)"}
+    fill(page, {**WORDS, **second})
+    prompt = page.locator("#more-section [data-field=prompt_2] input")
+    expect(prompt).to_be_hidden()
+    assert sent(visitor).prompt_2 is None
+    page.evaluate(
+        "darkroom.form.set({ ...darkroom.form.get(), model: { ...darkroom.form.get().model, family: 'sdxl' } })"
+    )
+    expect(prompt).to_have_value("oil")
+    expect(page.locator("#more-section .summary")).to_contain_text("second prompt")
+    prompt.fill("")
+    page.click("#generate")
+    refusal = page.locator("#more-section [data-field=negative_prompt_2] .problem")
+    expect(refusal).to_contain_text("has one text encoder")  # the model's own family is SD 1.x
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ def test_a_vae_for_which_there_is_no_room_begins_in_tiles(
 ) -> None:
     tiled: list[bool] = []
     monkeypatch.setattr(vae, "free_bytes", lambda device: 1000)
-    original = vae.tiling
-    monkeypatch.setattr(vae, "tiling", lambda vae: tiled.append(True) or original(vae))
+    original = vae.in_tiles
+    monkeypatch.setattr(vae, "in_tiles", lambda vae: tiled.append(True) or original(vae))
     assert isinstance(run(engine, make_work_item(make_recipe()))[0][-1], WorkDone)
     assert tiled == [True]

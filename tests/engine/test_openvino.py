@@ -135,6 +135,20 @@ def test_every_family_runs_in_it(
     assert backend.endswith(" (unet, vae)") and np.abs(by_openvino - by_torch).max() <= 2
 
 
+def test_a_tiling_has_models_of_its_own(
+    make_engine: Callable[..., Engine], make_recipe: Callable[..., Recipe], make_work_item: Callable[..., WorkItem]
+) -> None:
+    engine, plain, tiled = make_engine(), *(make_work_item(make_recipe(tiling=name)) for name in (None, "x"))
+    by_torch, _ = image(engine, plain)
+    rest(engine)
+    tiled_by_torch, backend = image(engine, tiled)
+    assert backend == ""  # what is ready pads with zeros
+    rest(engine)
+    tiled_by_openvino, backend = image(engine, tiled)
+    assert backend.endswith(" (unet, vae)") and np.abs(tiled_by_openvino - tiled_by_torch).max() <= 2
+    assert np.abs(image(engine, plain)[0] - by_torch).max() <= 2 < np.abs(tiled_by_torch - by_torch).max()
+
+
 def test_another_engine_converts_nothing_again(
     make_engine: Callable[..., Engine], make_recipe: Callable[..., Recipe], make_work_item: Callable[..., WorkItem]
 ) -> None:

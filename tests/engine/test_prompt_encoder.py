@@ -348,3 +348,67 @@ def test_a_cached_prompt_keeps_its_emphasis_apart(
             assert torch.equal(found[0], found[2]) and not torch.equal(found[0], found[1])
         assert counter.calls == 4  # the words for each of two modes, nothing at all, and the negative prompt
         counter.remove()
+
+
+def test_each_encoder_of_sdxl_reads_its_own_prompt(
+    models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
+) -> None:
+    """Prompts of different lengths, emphasis and editing: each half as if both encoders read that prompt."""
+    first, second = "a [cat:dog:1] at (sea:1.4)", "night (sun:0.6) " + "red " * 80
+    with models.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
+        cache = EmbeddingCache()
+
+        def encode(**prompts: object) -> list[Tensor]:
+            recipe = make_recipe("sdxl", guidance=1.0, steps=2, **prompts)
+            steps = [encode_prompts(recipe, bundle, cache).at(step) for step in range(2)]
+            assert all(conditions.added is not None for conditions in steps)
+            return [*(one.prompt_embeds for one in steps), *((one.added or {})["text_embeds"] for one in steps)]
+
+        both, long = encode(prompt=first, prompt_2=second), encode(prompt=second)
+        short, nothing = encode(prompt=first), encode(prompt="")[0]
+        assert torch.equal(encode(prompt=first, prompt_2=first)[0], encode(prompt=first)[0])
+    assert both[0].shape == (1, 2 * 77, 32)
+    for step in range(2):
+        padded = torch.cat([short[step], nothing], dim=1)
+        torch.testing.assert_close(both[step][..., :16], padded[..., :16])
+        torch.testing.assert_close(both[step][..., 16:], long[step][..., 16:])
+        torch.testing.assert_close(both[2 + step], long[2 + step])  # the second encoder pools
+    assert not torch.equal(both[0], both[1])
+
+
+@pytest.mark.parametrize("emphasis", EMPHASES)
+def test_second_prompts_are_weighed_by_every_emphasis(
+    emphasis: str, models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
+) -> None:
+    with models.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
+
+        def encode(prompt: str, prompt_2: str | None = None) -> Tensor:
+            recipe = make_recipe("sdxl", prompt=prompt, prompt_2=prompt_2, emphasis=emphasis, guidance=1.0)
+            return encode_prompts(recipe, bundle, EmbeddingCache()).at(0).prompt_embeds
+
+        found = encode("a cat", "(dog:1.5) sea")
+        torch.testing.assert_close(found[..., :16], encode("a cat")[..., :16])
+        torch.testing.assert_close(found[..., 16:], encode("(dog:1.5) sea")[..., 16:])
+
+
+def test_an_empty_negative_prompt_is_zeros_only_where_both_are_empty(
+    models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
+) -> None:
+    with models.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
+
+        def negative(**prompts: object) -> Tensor:
+            recipe = make_recipe("sdxl", negative_prompt="", **prompts)
+            return encode_prompts(recipe, bundle, EmbeddingCache()).at(0).prompt_embeds[0]
+
+        assert not negative().any() and not negative(negative_prompt_2="").any()
+        assert negative(negative_prompt_2="dog")[:, :16].any()
+
+
+def test_prompts_joined_by_and_share_the_second(
+    models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
+) -> None:
+    with models.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
+        recipe = make_recipe("sdxl", prompt="cat AND dog", prompt_2="sea AND sun")
+        embeds = encode_prompts(recipe, bundle, EmbeddingCache()).at(0).prompt_embeds
+    assert embeds.shape[0] == 3
+    assert torch.equal(embeds[1][:, 16:], embeds[2][:, 16:]) and not torch.equal(embeds[1], embeds[2])

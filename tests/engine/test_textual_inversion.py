@@ -156,3 +156,19 @@ def test_ck48_other_widths_are_refused_by_name(
     with models.lease(entries[kind].ref, str(entries[kind].path)) as bundle, pytest.raises(InvalidRecipe) as refused:
         textual_inversions_of({ref("style"): tensors}, bundle)
     assert words in refused.value.message and refused.value.code == "invalid_embeddings" and refused.value.hint
+
+
+def test_a_second_prompt_has_the_vectors_of_the_second_encoder(
+    entries: dict[str, ModelEntry], models: ModelManager, make_recipe: Callable[..., Recipe]
+) -> None:
+    files = {"clip_l": table(16, 1), "clip_g": table(16, 2)}
+    with models.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
+        words = textual_inversions_of({ref(): files}, bundle)
+
+        def encode(**prompts: str) -> Tensor:
+            recipe = make_recipe("sdxl", guidance=1.0, **prompts)
+            return encode_prompts(recipe, bundle, EmbeddingCache(), words).at(0).prompt_embeds
+
+        both = encode(prompt="cat", prompt_2="cat easy-bad dog")
+        torch.testing.assert_close(both[..., :16], encode(prompt="cat")[..., :16])
+        torch.testing.assert_close(both[..., 16:], encode(prompt="cat easy-bad dog")[..., 16:])

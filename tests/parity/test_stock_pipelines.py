@@ -209,6 +209,31 @@ def test_pictures_equal_the_stock_pipelines(
     assert (mine != stock).mean() < 1e-3
 
 
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"prompt_2": "the night of a red sun", "negative_prompt_2": "cat"},
+        {"prompt_2": "the night"},
+        {"negative_prompt_2": "a red sea"},
+    ],
+    ids=str,
+)
+def test_second_prompts_give_the_latents_of_the_stock_pipeline(
+    second: dict[str, str],
+    entries: dict[str, ModelEntry],
+    pipes: Pipes,
+    lender: ModelManager,
+    make_recipe: Callable[..., Recipe],
+) -> None:
+    recipe = make_recipe("sdxl", sampler="euler", schedule="simple", steps=STEPS, **second)
+    ours, _ = our_latents(recipe, entries["sdxl"], lender)
+    pipe, config = pipes["sdxl"]
+    pipe.scheduler, steps = stock_scheduler("euler", "simple", config)
+    theirs = stock_latents(recipe, pipe, {**(steps or {}), **second})
+    alike, _ = our_latents(recipe.model_copy(update=dict.fromkeys(second)), entries["sdxl"], lender)
+    assert (ours - theirs).abs().max() <= TOLERANCE < (ours - alike).abs().max()
+
+
 @pytest.mark.parametrize(("kind", "skip"), [("sd1", 1), ("sd1", 2), ("sd2", 1), ("sdxl", 1), ("sdxl", 2)])
 def test_embeddings_equal_the_stock_encoders(
     kind: str,

@@ -120,6 +120,12 @@ def test_clip_skip_is_read_by_the_model_s_family(models: ModelList, model: str, 
     assert result.draft is not None and result.draft["clip_skip"] == clip_skip and result.notices == ()
 
 
+@pytest.mark.parametrize(("written", "tiling"), [("True", "xy"), ("False", None), ("xy", "xy"), ("y", "y")])
+def test_tiling_is_read_as_a1111_writes_it(models: ModelList, written: str, tiling: str | None) -> None:
+    result = infotext(models, f"a barn\nSteps: 4, Seed: 1, Size: 64x64, Model: starter, Tiling: {written}")
+    assert result.draft is not None and result.draft.get("tiling") == tiling and result.notices == ()
+
+
 def test_clip_skip_of_a_model_that_is_not_here_says_how_it_counts(models: ModelList) -> None:
     result = infotext(models, "a barn\nSteps: 4, Seed: 1, Size: 64x64, Model: elsewhere, Clip skip: 2")
     assert result.draft is not None and result.draft["clip_skip"] == 2

@@ -77,6 +77,12 @@ def test_emphasis_is_said_as_a1111_does(emphasis: str, label: str) -> None:
     assert "Emphasis" not in infotext.write(recipe())
 
 
+@pytest.mark.parametrize(("tiling", "words"), [("xy", "Tiling: True"), ("x", "Tiling: x"), ("y", "Tiling: y")])
+def test_tiling_is_said_as_a1111_does_and_single_axes_by_name(tiling: str, words: str) -> None:
+    assert f"{words}, Version" in infotext.write(recipe(tiling=tiling))
+    assert "Tiling" not in infotext.write(recipe())
+
+
 def test_tags_behind_a_comment_stand_on_a_line_of_their_own() -> None:
     loras = ({"model": {"kind": "lora", "name": "ink", "family": "sd1"}, "weight": 0.8},)
     assert infotext.write(recipe(prompt="a # note\nb", loras=loras)).startswith("a # note\nb <lora:ink:0.8>\n")

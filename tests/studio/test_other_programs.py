@@ -370,11 +370,17 @@ SUMMARY = "a barn\n-blurry\nSteps: 30, Sampler: DPM++ 2M Karras, Guidance Scale:
         (
             {
                 "invokeai_metadata": json.dumps(
-                    {**INVOKE, "positive_style_prompt": "oil", "hrf_enabled": True, "seamless_x": False}
+                    {
+                        **INVOKE,
+                        "positive_style_prompt": "oil",
+                        "hrf_enabled": True,
+                        "seamless_x": False,
+                        "seamless_y": True,
+                    }
                 )
             },
-            {"clip_skip": 2},
-            "Not used: positive_style_prompt, hrf_enabled.",
+            {"clip_skip": 2, "prompt_2": "oil", "tiling": "y"},
+            "Not used: hrf_enabled.",
         ),
         (
             {"invokeai_metadata": json.dumps({**INVOKE, "model": {"name": "x", "base": "sd-2"}})},

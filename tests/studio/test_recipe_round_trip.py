@@ -54,8 +54,11 @@ def ref(name: str) -> dict[str, str]:
 PLAIN: dict[str, Any] = {
     "prompt": 'a barn, "quoted": (oil:1.2)\nsecond line, 桜 🌾 \\(brackets\\)',
     "negative_prompt": "blurry,\nSize: small",
+    "prompt_2": "oil, (thick:1.2),\nPrompt 2: strokes",
+    "negative_prompt_2": "",
     "clip_skip": 2,
     "emphasis": "no_norm",
+    "tiling": "x",
     "template": {"prompt": "a {barn|fox}", "negative_prompt": "dull,\nSize: small", "styles": ["Ink", "Soft light"]},
     "sampler": "dpmpp_2m",
     "schedule": "karras",
@@ -191,7 +194,10 @@ def models() -> ModelList:
 
 
 def recipe(**parts: Any) -> Recipe:
-    return Recipe.model_validate_json(json.dumps({**PLAIN, "model": ref("starter"), **parts}))
+    plain = {**PLAIN, "model": ref("starter")}
+    if "mask" in parts:
+        del plain["tiling"]  # of a masked area there is no other side
+    return Recipe.model_validate_json(json.dumps({**plain, **parts}))
 
 
 def through_parameters(models: ModelList, made: Recipe) -> FoundRecipe:

@@ -1,5 +1,6 @@
 """From a draft to a recipe: gaps filled, names found, the rest refused in one sentence."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,19 @@ def test_noise_is_settled_when_it_is_asked_for() -> None:
     with pytest.raises(InvalidRecipe, match="5 pictures from place 60 on are more than a batch of 64.") as found:
         settle_noise(last, 5)
     assert found.value.field == "noise.batch_index"
+
+
+def test_a_second_prompt_is_for_families_with_a_second_encoder(models: ModelList, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRecipe, match=r"Second prompt: Starter \(SD 1.x\) has one text encoder") as caught:
+        resolved(models, model="starter", prompt_2="oil")
+    assert (caught.value.field, caught.value.hint) == ("prompt_2", "Leave “prompt_2” out.")
+    with pytest.raises(InvalidRecipe) as caught:
+        resolved(models, model="starter", negative_prompt_2="")
+    assert caught.value.field == "negative_prompt_2"
+    folder = make_model(tmp_path, "large")
+    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    (folder / "unet" / "config.json").write_text('{"in_channels": 4, "cross_attention_dim": 2048}')
+    for part in ("text_encoder", "tokenizer"):
+        shutil.copytree(folder / part, folder / f"{part}_2")
+    recipe = resolved(ModelList((tmp_path,)), prompt_2="oil", negative_prompt_2="").recipe
+    assert (recipe.model.family, recipe.prompt_2, recipe.negative_prompt_2) == ("sdxl", "oil", "")

@@ -72,6 +72,14 @@ export function textInput(name, given = {}, via = plain(name)) {
   return input;
 }
 
+/** A labeled text field with its note; what stands in it while it is empty says what counts then. */
+export function entry(name, given) {
+  const input = textInput(name, given);
+  const { box, problem } = field(name, config.labels[name], input, { note: config.explain[name], labelFor: input.id });
+  showProblem(name, input, problem);
+  return box;
+}
+
 /**
  * A number to drag or to type; what is typed stays as it is. Double click takes the default.
  * @param {string} name of the value; label, range and note are the configuration's

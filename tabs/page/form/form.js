@@ -28,6 +28,8 @@ import { keep, observable, recall } from "../core/store.js";
  * @property {any} guidance_methods list of rows as in guidance/guidance_units.js; "regions.regions" of regions as in
  *   regions/region_units.js
  * @property {string} vae name; empty is the model's own
+ * @property {string} tiling "x", "y" or "xy"; empty is none
+ * @property {string} prompt_2 of the second text encoder; empty is the prompt. "negative_prompt_2" likewise
  *
  * Fields of the recipe's parts are held by their path, "init_image.strength", as labels and refusals name them:
  * numbers as typed, choices as they are. "init_image.image" and other pictures: {sha256, width, height, name, parent}
@@ -136,6 +138,9 @@ function partValues() {
     hypernetworks: [],
     "regions.regions": [],
     vae: "",
+    tiling: "",
+    prompt_2: "",
+    negative_prompt_2: "",
     hires: false,
     loops: "1",
   };

@@ -11,16 +11,16 @@ import { config } from "../core/config.js";
  * @property {Object<string, (values: any) => import("./rules.js").Problem|null>} [rules] by field, from top to bottom
  */
 
-/** @type {Map<string, RecipePart>} */
+/** @type {Map<string, RecipePart[]>} */
 const parts = new Map();
 
-/** A section says what it adds; once, when it is filled. It counts on the tabs that show the section. */
-export function joinRecipe(section, part) {
-  parts.set(section, part);
+/** A section says what it adds, when it is filled: one part or several. They count on the tabs that show the section. */
+export function joinRecipe(section, ...joining) {
+  parts.set(section, joining);
 }
 
 /** The parts of a tab, in its order. */
-export const partsOf = (tab) => config.sections[tab].map((name) => parts.get(name)).filter(Boolean);
+export const partsOf = (tab) => config.sections[tab].flatMap((name) => parts.get(name) ?? []);
 
 /** The parts of all tabs. */
-export const allParts = () => [...parts.values()];
+export const allParts = () => [...parts.values()].flat();

@@ -6,6 +6,8 @@ import { modelTitle } from "../core/model_list.js";
 import { pixels, short } from "../core/words.js";
 import { methodWords } from "../guidance/guidance_units.js";
 import { regionRows } from "../regions/region_units.js";
+import { SECOND_PROMPTS } from "../sections/second_prompts.js";
+import { tilingWords } from "../sections/tiling_field.js";
 import { h } from "../ui/dom.js";
 
 /** @param {any} record a picture as the gallery has it @returns {HTMLElement} */
@@ -18,6 +20,8 @@ export function recipeList(record) {
   if (recipe.negative_prompt) {
     prompts.push(h("div.long", {}, h("dt", {}, config.labels.negative_prompt), h("dd", {}, recipe.negative_prompt)));
   }
+  for (const name of SECOND_PROMPTS)
+    if (recipe[name]) prompts.push(h("div.long", {}, h("dt", {}, config.labels[name]), h("dd", {}, recipe[name])));
   const schedule = config.schedules[recipe.schedule] ?? recipe.schedule;
   const rows = [
     ["Model", modelTitle(recipe.model.name)],
@@ -30,6 +34,7 @@ export function recipeList(record) {
     recipe.template?.styles?.length && ["Styles", recipe.template.styles.join(", ")],
     recipe.template?.prompt && recipe.template.prompt !== recipe.prompt && ["Template", recipe.template.prompt],
     recipe.emphasis && recipe.emphasis !== "original" && ["Emphasis", config.emphases[recipe.emphasis]],
+    recipe.tiling && [config.labels.tiling, tilingWords(recipe.tiling)],
     recipe.vae && ["VAE", nameOf(recipe.vae)],
     ...(recipe.loras ?? []).map((lora) => ["LoRA", `${nameOf(lora.model)} ${short(lora.weight)}${textWeight(lora)}`]),
     ...(recipe.hypernetworks ?? []).map((net) => ["Hypernetwork", `${nameOf(net.model)} ${short(net.weight)}`]),

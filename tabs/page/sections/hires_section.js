@@ -3,7 +3,7 @@
 import { config, samplerLabel, schedulesFor } from "../core/config.js";
 import { formTab } from "../core/route.js";
 import { pixels, short } from "../core/words.js";
-import { list, slider, showProblem, textInput, toggle } from "../form/bound.js";
+import { entry, list, slider, toggle } from "../form/bound.js";
 import { form, number, partOf, startValues, typed } from "../form/form.js";
 import { upscalers } from "../form/parts_list.js";
 import { joinRecipe } from "../form/recipe_parts.js";
@@ -11,7 +11,7 @@ import { judgeText, ranged } from "../form/rules.js";
 import { section } from "../form/section.js";
 import { sizeOf } from "../form/size.js";
 import { hiresSize } from "../form/size_rule.js";
-import { field, h } from "../ui/dom.js";
+import { h } from "../ui/dom.js";
 
 const OWN = ["scale", "upscaler", "steps", "strength", "sampler", "schedule", "guidance", "prompt", "negative_prompt"];
 const FIELDS = ["hires", ...OWN.map((name) => `hires.${name}`)];
@@ -70,21 +70,12 @@ function body() {
     ),
     h("div.pair", {}, sampler, schedule),
     slider("hires.guidance", 0.5, { placeholder: "As above", above: "guidance" }),
-    words("hires.prompt"),
-    words("hires.negative_prompt"),
+    ...["prompt", "negative_prompt"].map((name) => entry(`hires.${name}`, { placeholder: "As above" })),
   );
   form.watch((now) => {
     rest.hidden = !now.hires;
   });
   return [toggle("hires", "Paint once more, larger"), rest];
-}
-
-// Words of the second pass alone.
-function words(name) {
-  const input = textInput(name, { placeholder: "As above" });
-  const { box, problem } = field(name, config.labels[name], input, { note: config.explain[name], labelFor: input.id });
-  showProblem(name, input, problem);
-  return box;
 }
 
 function write(draft, values) {

@@ -1,12 +1,12 @@
 // What a sampler, its schedule and the noise are set to, where it is not their own default; rarely touched.
 
 import { config, samplerOf } from "../core/config.js";
-import { list, showProblem, slider, textInput } from "../form/bound.js";
+import { entry, list, slider } from "../form/bound.js";
 import { form, number, partOf, typed } from "../form/form.js";
 import { joinRecipe } from "../form/recipe_parts.js";
 import { ranged } from "../form/rules.js";
 import { section } from "../form/section.js";
-import { field, h } from "../ui/dom.js";
+import { h } from "../ui/dom.js";
 
 const SOURCES = [
   ["darkroom", "Darkroom"],
@@ -42,17 +42,17 @@ export function sampling_section(element) {
 }
 
 function body() {
-  const ofSampler = OF_SAMPLER.map((name) => ({ name, box: entry(`sampling.${name}`) }));
+  const ofSampler = OF_SAMPLER.map((name) => ({ name, box: ownNumber(`sampling.${name}`) }));
   form.watch(({ sampler }) => {
     for (const { name, box } of ofSampler) box.hidden = !samplerOf(sampler)?.settings.includes(name);
   });
   return [
     list("noise.source", () => SOURCES),
-    h("div.pair", {}, entry("noise.variation_seed"), slider(VARIATION, 0.01)),
-    h("div.pair", {}, entry("noise.resize_width"), entry("noise.resize_height")),
-    h("div.pair", {}, entry("noise.eta_seed_delta"), entry("noise.batch_index")),
+    h("div.pair", {}, ownNumber("noise.variation_seed"), slider(VARIATION, 0.01)),
+    h("div.pair", {}, ownNumber("noise.resize_width"), ownNumber("noise.resize_height")),
+    h("div.pair", {}, ownNumber("noise.eta_seed_delta"), ownNumber("noise.batch_index")),
     ...ofSampler.map(({ box }) => box),
-    ...OF_SCHEDULE.map((name) => entry(`sampling.${name}`)),
+    ...OF_SCHEDULE.map((name) => ownNumber(`sampling.${name}`)),
     list(DISCARD, () => [
       ["", "As the sampler does"],
       ["true", "Yes"],
@@ -62,12 +62,7 @@ function body() {
 }
 
 // A number or nothing.
-function entry(path) {
-  const input = textInput(path, { inputmode: "decimal", placeholder: "Its own" });
-  const { box, problem } = field(path, config.labels[path], input, { note: config.explain[path], labelFor: input.id });
-  showProblem(path, input, problem);
-  return box;
-}
+const ownNumber = (path) => entry(path, { inputmode: "decimal", placeholder: "Its own" });
 
 function write(draft, now) {
   const offered = samplerOf(now.sampler)?.settings ?? [];

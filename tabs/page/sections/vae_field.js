@@ -3,7 +3,6 @@
 import { config } from "../core/config.js";
 import { list } from "../form/bound.js";
 import { vaes } from "../form/parts_list.js";
-import { joinRecipe } from "../form/recipe_parts.js";
 
 /** The list, to stand in a section. */
 export function vaeField() {
@@ -19,18 +18,16 @@ export function vaeField() {
   return box;
 }
 
-/** Let a section write and read it. @param {string} section */
-export function joinVae(section) {
-  joinRecipe(section, {
-    write: (draft, { vae }) => {
-      if (vae) draft.vae = vae;
-    },
-    read: ({ vae }, patch) => {
-      patch.vae = vae?.name ?? vae ?? "";
-    },
-    rules: { vae: () => null },
-  });
-}
+/** What it adds to the recipe. @type {import("../form/recipe_parts.js").RecipePart} */
+export const vaePart = {
+  write: (draft, { vae }) => {
+    if (vae) draft.vae = vae;
+  },
+  read: ({ vae }, patch) => {
+    patch.vae = vae?.name ?? vae ?? "";
+  },
+  rules: { vae: () => null },
+};
 
 /** For the closed section. */
 export const vaeSummary = ({ vae }) => (vae ? `${config.labels.vae} ${vae.split("/").pop()}` : "");

@@ -6,11 +6,14 @@ import { keep, recall } from "../core/store.js";
 import { pixels } from "../core/words.js";
 import { choice, list, showProblem, slider, textInput } from "../form/bound.js";
 import { change, form, presetOf } from "../form/form.js";
+import { joinRecipe } from "../form/recipe_parts.js";
 import { section } from "../form/section.js";
 import { canFollow, followKey, follows, keepsSize, sizeNote, sizeOf } from "../form/size.js";
 import { job } from "../jobs/job.js";
 import { openUpscale } from "../result/upscale.js";
-import { joinVae, vaeField, vaeSummary } from "../sections/vae_field.js";
+import { SECOND_PROMPTS, secondPrompts, secondPromptsPart, secondPromptsSummary } from "../sections/second_prompts.js";
+import { tilingField, tilingPart, tilingSummary } from "../sections/tiling_field.js";
+import { vaeField, vaePart, vaeSummary } from "../sections/vae_field.js";
 import { button, field, h, setText } from "../ui/dom.js";
 import { segmented } from "../ui/segmented.js";
 import { readRecipe } from "./drop_overlay.js";
@@ -162,10 +165,12 @@ export function more_section(element) {
     section({
       name: "more",
       title: "More",
-      fields: ["clip_skip", "emphasis", "vae"],
+      fields: ["clip_skip", "emphasis", "vae", "tiling", ...SECOND_PROMPTS],
       summary: (now) =>
         [
           vaeSummary(now),
+          secondPromptsSummary(now),
+          tilingSummary(now),
           now.clip_skip !== "1" && `clip skip ${now.clip_skip}`,
           now.emphasis !== "original" && `emphasis ${config.emphases[now.emphasis]}`,
         ]
@@ -175,6 +180,8 @@ export function more_section(element) {
         vaeField(),
         slider("clip_skip", 1),
         list("emphasis", () => Object.entries(config.emphases)),
+        tilingField(),
+        secondPrompts(),
         recipeReader(),
         h(
           "div.reader",
@@ -184,7 +191,7 @@ export function more_section(element) {
       ],
     }),
   );
-  joinVae("more_section");
+  joinRecipe("more_section", vaePart, tilingPart, secondPromptsPart);
 }
 
 // The same as dropping a picture on the page, for fingers and keyboards.
