@@ -75,6 +75,11 @@ def test_every_import_is_pinned() -> None:
     assert missing == set()
 
 
+def test_names_at_the_top_are_names() -> None:
+    """A shell that takes output for a redirection leaves files called by what was printed."""
+    assert [path.name for path in ROOT.iterdir() if not re.fullmatch(r"\.?[\w-]+(\.\w+)*", path.name)] == []
+
+
 @pytest.mark.parametrize("name", ["contract", "catalog", "engine", "studio", "api", "tabs", "extensions"])
 def test_every_package_stands(name: str) -> None:
     assert (ROOT / name).is_dir()
