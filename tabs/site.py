@@ -1,5 +1,7 @@
 """The whole page as gradio Blocks, and as an application. Tabs are in their own files."""
 
+import json
+
 import gradio as gr
 from fastapi import FastAPI
 
@@ -29,7 +31,8 @@ def build_page(studio: Studio) -> gr.Blocks:
         config = page_config(studio)
         config["tabs"] = [{"id": name, "label": label} for name, label in names]
         config["sections"] = {tab.id: tab.sections for tab in GENERATING}
-        part("page_header", config=config)
+        # As text: gradio copies and compares a value of many parts several times before anything is drawn.
+        part("page_header", config=json.dumps(config))
         with gr.Tabs(elem_id="tabs", selected=TXT2IMG.id, overflow_behavior="wrap"):
             for tab in GENERATING:
                 gr.Tab(tab.label, id=tab.id, elem_id=f"tab-{tab.id}")

@@ -1,7 +1,7 @@
 // The entry: joins gradio's elements to the modules that fill them, and starts what belongs to no element.
 
 import { control_section } from "./controlnet/control_section.js";
-import { configure } from "./core/config.js";
+import { config, configure } from "./core/config.js";
 import { engine, retry } from "./core/engine.js";
 import { startRoute } from "./core/route.js";
 import { form, loadForm } from "./form/form.js";
@@ -66,8 +66,8 @@ function fillPart(name, given) {
 }
 
 function fillHeader(element, props) {
-  configure(props.config);
-  document.documentElement.style.setProperty("--picture-background", props.config.background);
+  configure(JSON.parse(props.config));
+  document.documentElement.style.setProperty("--picture-background", config.background);
   startRoute();
   loadForm();
   page_header(element);

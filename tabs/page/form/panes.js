@@ -7,6 +7,8 @@ import { h } from "../ui/dom.js";
 
 // About what the slowest section takes to fill.
 const SECTION_MS = 8;
+// What no one sees yet waits until the page is there and can be pressed.
+const SETTLE_MS = 1000;
 
 /**
  * Functions that fill a section, by name; each is called once and then forgotten.
@@ -32,8 +34,10 @@ export function fillSections(element, { sections }, makers) {
     document.documentElement.classList.toggle("no-panes", !generates(tab));
     if (generates(tab)) show(config.sections[tab]);
   });
-  if (typeof window.requestIdleCallback === "function") requestIdleCallback(fillSome);
-  else setTimeout(fillRest);
+  setTimeout(() => {
+    if (typeof window.requestIdleCallback === "function") requestIdleCallback(fillSome);
+    else fillRest();
+  }, SETTLE_MS);
 }
 
 /** Fill what fits into the idle time, the rest in the next: a press must not wait for all of them. */

@@ -59,6 +59,8 @@ export function result_pane(element, props, watch) {
   element.replaceChildren(root);
 
   const leftS = steadyLeft();
+  // Asked for only when it changes: asking the browser lays the whole page out.
+  let room = new DOMRect();
   function draw() {
     let view = shownView();
     if (large !== null && !view.cells[large]) large = null;
@@ -72,7 +74,7 @@ export function result_pane(element, props, watch) {
     });
     if (said.isBad) view = { ...view, preview: null, behind: null };
     root.dataset.phase = view.phase;
-    imageGrid.draw(view, { large, isDim: said.isDim, root, room: measure.getBoundingClientRect() });
+    imageGrid.draw(view, { large, isDim: said.isDim, root, room });
     drawNotice(notice, said);
     compare.draw(beforeOf(view, large));
     progress.hidden = said.progress === null;
@@ -161,7 +163,11 @@ export function result_pane(element, props, watch) {
   form.later(() => {
     if (job.view.get().phase === "idle") draw();
   });
-  new ResizeObserver(draw).observe(measure);
+  // It is called for the first time before the first paint.
+  new ResizeObserver(() => {
+    room = measure.getBoundingClientRect();
+    draw();
+  }).observe(measure);
   recentStrip.load().then((records) => {
     const isBare = job.view.get().phase === "idle" && !job.view.get().cells.length;
     if (records.length && isBare) showAgain(records.filter((record) => record.job_id === records[0].job_id).reverse());
@@ -169,7 +175,6 @@ export function result_pane(element, props, watch) {
   });
   followTabsAndJobs(root);
   job.restore();
-  draw();
 }
 
 // What one finished picture can be compared with.

@@ -73,9 +73,12 @@ function follow(event) {
 function select({ tab }) {
   const button = buttons()[config.tabs.findIndex(({ id }) => id === tab)];
   if (button && button.getAttribute("aria-selected") !== "true") button.click();
-  // Where the bar scrolls sideways, the chosen tab is in view.
+  // Where the bar scrolls sideways, the chosen tab is in view. Once a frame, when all is in its place anyway.
   const bar = button?.closest(".tab-wrapper");
-  if (bar) bar.scrollLeft = button.offsetLeft - (bar.clientWidth - button.offsetWidth) / 2;
+  if (bar)
+    requestAnimationFrame(() => {
+      bar.scrollLeft = button.offsetLeft - (bar.clientWidth - button.offsetWidth) / 2;
+    });
   document.title = `${titleOf(tab)} · Darkroom`;
 }
 
