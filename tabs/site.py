@@ -12,7 +12,7 @@ from tabs.img2img_tab import IMG2IMG
 from tabs.inpaint_tab import INPAINT
 from tabs.models_tab import models_tab
 from tabs.page_config import page_config
-from tabs.panes import panes
+from tabs.panes import section_order
 from tabs.parts import part
 from tabs.queue_wakes import wake_by_arrivals
 from tabs.run_panel import make_runner
@@ -31,6 +31,7 @@ def build_page(studio: Studio) -> gr.Blocks:
         config = page_config(studio)
         config["tabs"] = [{"id": name, "label": label} for name, label in names]
         config["sections"] = {tab.id: tab.sections for tab in GENERATING}
+        config["section_order"] = section_order(GENERATING)
         # As text: gradio copies and compares a value of many parts several times before anything is drawn.
         part("page_header", config=json.dumps(config))
         with gr.Tabs(elem_id="tabs", selected=TXT2IMG.id, overflow_behavior="wrap"):
@@ -40,11 +41,11 @@ def build_page(studio: Studio) -> gr.Blocks:
                 gallery_tab()
             with gr.Tab(MODELS[1], id=MODELS[0], elem_id=f"tab-{MODELS[0]}"):
                 models_tab()
-        bar, result = panes(GENERATING)
-        bar.submit(
+        panes = part("recipe_and_result")
+        panes.submit(
             make_runner(studio),
-            inputs=[bar],
-            outputs=[result],
+            inputs=[panes],
+            outputs=[panes],
             js="() => window.darkroom.request()",
             show_progress="hidden",
             concurrency_limit=None,

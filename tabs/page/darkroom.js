@@ -28,6 +28,7 @@ import { size_field } from "./shell/fields.js";
 import { listenForKeys } from "./shell/keys.js";
 import { page_header } from "./shell/page_header.js";
 import { joinTabBar } from "./shell/tab_bar.js";
+import { h } from "./ui/dom.js";
 import { countPresses } from "./ui/presses.js";
 
 const SECTIONS = {
@@ -52,8 +53,7 @@ const SECTIONS = {
   guidance_section,
   regions_section,
 };
-const recipe_sections = (element, props) => fillSections(element, props, SECTIONS);
-const PARTS = { recipe_sections, generate_bar, result_pane, gallery, models_tab };
+const PARTS = { recipe_and_result, gallery, models_tab };
 
 /** Calls of parts that came before the header, which brings the configuration. @type {[string, any[]][]|null} */
 let early = [];
@@ -61,8 +61,19 @@ let early = [];
 function fillPart(name, given) {
   if (early) early.push([name, given]);
   else PARTS[name](...given);
-  // The last part of its tab: until here nothing of it is shown, so nothing can be seen to move.
-  if (name === "result_pane" && !early) document.documentElement.classList.add("drawn");
+}
+
+/** The panes of all generating tabs. The part's trigger begins the event that makes and follows pictures. */
+function recipe_and_result(element, props, watch, trigger) {
+  const sections = h("div", { id: "recipe-sections" });
+  const bar = h("div", { id: "generate-bar" });
+  const result = h("div", { id: "result" });
+  const recipe = h("div", { id: "recipe", role: "complementary", "aria-label": "Recipe" }, sections, bar);
+  element.replaceChildren(h("div", { id: "panes" }, recipe, result));
+  fillSections(sections, SECTIONS);
+  generate_bar(bar, trigger);
+  // It asks for its job by the event that the Generate bar lends.
+  result_pane(result, props, watch);
 }
 
 function fillHeader(element, props) {
@@ -77,8 +88,6 @@ function fillHeader(element, props) {
   joinTabBar();
   const calls = early ?? [];
   early = null;
-  // The result pane asks for its job by the event that the Generate bar lends, so it comes last.
-  calls.sort(([a], [b]) => Number(a === "result_pane") - Number(b === "result_pane"));
   for (const [name, given] of calls) fillPart(name, given);
 }
 

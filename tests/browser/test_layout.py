@@ -157,10 +157,8 @@ def test_hooks_on_gradio_are_still_there(visitor: Visitor) -> None:
         "#tabs > .tab-wrapper",
         "#tabs .tab-container [role=tab]",
         "#tab-txt2img",
-        "#panes",
-        "#recipe.column",
-        "#result.column",
-        "#result-pane.block",
+        "#recipe-and-result.block",
+        "#recipe-and-result > .html-container",
     ):
         assert page.locator(hook).count() >= 1, f"gradio no longer has {hook}"
     page.get_by_role("tab", name="Gallery").click()

@@ -21,11 +21,10 @@ const hosts = new Map();
 /**
  * Fill the part: a place for each section; those of the chosen tab are filled at once, the others when there is time.
  * @param {HTMLElement} element
- * @param {{sections: string[]}} props every section of every tab, in order
  * @param {Object<string, (element: HTMLElement) => void>} makers
  */
-export function fillSections(element, { sections }, makers) {
-  for (const name of sections) {
+export function fillSections(element, makers) {
+  for (const name of config.section_order) {
     hosts.set(name, h("div", { id: name.replaceAll("_", "-"), hidden: true }));
     unfilled.set(name, makers[name]);
   }

@@ -52,9 +52,6 @@ export function prompt_box(element) {
   showProblem("prompt", prompt, problem);
   showProblem("negative_prompt", negative, other.problem);
   element.replaceChildren(box);
-  const pane = element.closest("#recipe");
-  pane?.setAttribute("role", "complementary");
-  pane?.setAttribute("aria-label", "Recipe");
 }
 
 const area = (name, placeholder, rows) =>

@@ -69,11 +69,12 @@ export function makeRegionRow(id, onremove) {
   );
   form.watch((now) => {
     const at = numberOf(id, now);
-    if (!at) return;
+    const region = regionOf(id, now);
+    if (!at || !region) return;
     made.style.setProperty("--region", `var(--region-${at})`);
     setText(number, String(at));
     setText(title, `Region ${at}`);
-    setText(said, regionMore(regionOf(id, now)));
+    setText(said, regionMore(region));
     made.setAttribute("aria-label", `Region ${at}`);
     prompt.setAttribute("aria-label", `Prompt of region ${at}`);
     remove.setAttribute("aria-label", `Remove region ${at}`);

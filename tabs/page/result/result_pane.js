@@ -163,7 +163,6 @@ export function result_pane(element, props, watch) {
   form.later(() => {
     if (job.view.get().phase === "idle") draw();
   });
-  // It is called for the first time before the first paint.
   new ResizeObserver(() => {
     room = measure.getBoundingClientRect();
     draw();
@@ -175,6 +174,7 @@ export function result_pane(element, props, watch) {
   });
   followTabsAndJobs(root);
   job.restore();
+  draw();
 }
 
 // What one finished picture can be compared with.

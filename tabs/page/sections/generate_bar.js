@@ -13,8 +13,8 @@ import { COMMAND } from "../ui/shortcut.js";
 import { generateDrawn } from "./dynamic_prompts.js";
 import { generateRepeated } from "./repeat_section.js";
 
-/** Fill the part. */
-export function generate_bar(element, props, watch, trigger) {
+/** Fill the place of the bar. @param {(event: string) => void} trigger gradio's, for its events */
+export function generate_bar(element, trigger) {
   job.bindTrigger(trigger);
   const words = h("span.words", {});
   const button = h(
