@@ -129,6 +129,7 @@ class _Asked(Frozen):
     clip_skip: ClipSkip = 1
     emphasis: Emphasis = "original"
     template: Template | None = None
+    seed: Seed | None = None
     count: Count = 1
     init_image: InitImage | None = None
     mask: Mask | None = None
@@ -179,7 +180,22 @@ class _Asked(Frozen):
                 "Leave “hires” out, and upscale the result.",
                 "hires",
             )
+        if self.noise and self.noise.walk_from is not None and self.count == 1:
+            raise Rule("A walk to another seed has one picture.", "Make 2 or more, or leave the walk out.", "count")
         return self
+
+    def for_image(self, index: int) -> Self:
+        """That of one picture of the job: count 1 and its own seed (wraps at 2^64).
+
+        The seed stays where pictures differ by the rest of the noise: in variations, and in a batch of ComfyUI's.
+        """
+        noise = self.noise.for_image(index, self.count) if self.noise else None
+        seed = self.seed
+        if noise == self.noise and seed is not None:
+            seed = (seed + index) % (MAX_SEED + 1)
+        if noise == NoiseSettings():
+            noise = None
+        return self.model_copy(update={"count": 1, "seed": seed, "noise": noise})
 
 
 class Recipe(_Asked):
@@ -246,17 +262,6 @@ class Recipe(_Asked):
         found += [adapter.model for adapter in self.ip_adapters]
         return (*found, *self.embeddings)
 
-    def for_image(self, index: int) -> "Recipe":
-        """The recipe of one picture of the job: count 1 and its own seed (wraps at 2^64).
-
-        The seed stays where pictures differ by the rest of the noise: in variations, and in a batch of ComfyUI's.
-        """
-        noise = self.noise.for_image(index) if self.noise else None
-        seed = self.seed
-        if noise == self.noise:
-            seed = (self.seed + index) % (MAX_SEED + 1)
-        return self.model_copy(update={"count": 1, "seed": seed, "noise": noise})
-
 
 class RecipeDraft(_Asked):
     """Generation parameters as asked for: only `prompt` is required. A Recipe's JSON is a valid draft.
@@ -276,7 +281,6 @@ class RecipeDraft(_Asked):
     guidance: Guidance | None = None
     width: Side | None = None
     height: Side | None = None
-    seed: Seed | None = None
     controls: Annotated[tuple[ControlDraft, ...], Field(max_length=MAX_CONTROLS)] = ()
     ip_adapters: Annotated[tuple[IpAdapterDraft, ...], Field(max_length=MAX_IP_ADAPTERS)] = ()
     loras: Annotated[tuple[LoraDraft, ...], Field(max_length=MAX_LORAS)] = ()

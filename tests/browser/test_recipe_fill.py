@@ -83,6 +83,7 @@ NOISE = {
     "eta_seed_delta": 31337,
     "variation_seed": 2**60 + 3,
     "variation_strength": 0.25,
+    "walk_from": 0.05,
     "resize_width": 128,
     "resize_height": 64,
 }
