@@ -15,6 +15,6 @@ def batch_key(task: Task) -> tuple[object, ...] | None:
     recipe = task.recipe
     if recipe.controls or recipe.ip_adapters or recipe.hypernetworks or recipe.refiner:
         return None
-    if changes_unet(recipe.guidance_methods):
+    if any(changes_unet(one.methods) for one in recipe.passes):
         return None
     return (recipe.model, recipe.vae, recipe.loras, recipe.width, recipe.height, recipe.guidance == 1)

@@ -5,7 +5,7 @@ The parts that are present make the mode; there is no `mode` field. Lengths are 
 is a ref.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -175,11 +175,34 @@ class IpAdapter(IpAdapterDraft):
     model: ModelRef
 
 
+class GuidanceMethod(Frozen):
+    """One method of `catalog.guidance` beside classifier-free guidance, with the values that are not its defaults.
+
+    Numbers, ids of choices, or the points of a curve, by the ids of its parameters.
+    """
+
+    id: Name
+    values: Annotated[dict[Name, float | Annotated[str, Field(max_length=300)]], Field(max_length=16)] = Field(
+        default_factory=dict
+    )
+
+
+GuidanceMethods = Annotated[tuple[GuidanceMethod, ...], Field(max_length=MAX_GUIDANCE_METHODS)]
+
+
+class GuidedPass(NamedTuple):
+    """How one pass of a recipe is guided: classifier-free guidance, methods beside it, over how many steps."""
+
+    guidance: float
+    methods: tuple[GuidanceMethod, ...]
+    steps: int
+
+
 class Hires(Frozen):
     """A second pass of the same loop at a larger size. A value of None is that of the first pass.
 
     upscaler: "latent…", "lanczos" and the others of catalog.upscalers by name, or a model of kind "upscaler"
-    (a draft may name it, a recipe holds its ref).
+    (a draft may name it, a recipe holds its ref). guidance_methods: of this pass; an empty list is none of them.
     """
 
     scale: Annotated[float, Field(gt=HIRES_SCALE[0], le=HIRES_SCALE[1])] = 2.0
@@ -189,6 +212,7 @@ class Hires(Frozen):
     sampler: Name | None = None
     schedule: Name | None = None
     guidance: Guidance | None = None
+    guidance_methods: GuidanceMethods | None = None
     prompt: Prompt | None = None
     negative_prompt: Prompt | None = None
 
@@ -241,18 +265,6 @@ class HypernetworkUse(HypernetworkDraft):
     """One hypernetwork, and how strongly it changes the keys and values of the cross-attention."""
 
     model: ModelRef
-
-
-class GuidanceMethod(Frozen):
-    """One method of `catalog.guidance` beside classifier-free guidance, with the values that are not its defaults.
-
-    It acts in both passes. Numbers, ids of choices, or the points of a curve, by the ids of its parameters.
-    """
-
-    id: Name
-    values: Annotated[dict[Name, float | Annotated[str, Field(max_length=300)]], Field(max_length=16)] = Field(
-        default_factory=dict
-    )
 
 
 class SamplerSettings(Frozen):

@@ -14,13 +14,14 @@ from pydantic import Field, field_validator, model_validator
 from contract.parts import (
     MAX_CONTROLS,
     MAX_EMBEDDINGS,
-    MAX_GUIDANCE_METHODS,
     MAX_HYPERNETWORKS,
     MAX_IP_ADAPTERS,
     MAX_LORAS,
     Control,
     ControlDraft,
     GuidanceMethod,
+    GuidanceMethods,
+    GuidedPass,
     Hires,
     HypernetworkDraft,
     HypernetworkUse,
@@ -101,7 +102,6 @@ __all__ = [
     "Template",
 ]
 SCHEMA: Final = 2
-GuidanceMethods = Annotated[tuple[GuidanceMethod, ...], Field(max_length=MAX_GUIDANCE_METHODS)]
 
 
 class Template(Frozen):
@@ -228,6 +228,15 @@ class Recipe(_Asked):
         return hashlib.sha256(bare.canonical_json().encode()).hexdigest()
 
     @property
+    def passes(self) -> tuple[GuidedPass, ...]:
+        """The first pass, and the hires pass if there is one, each with what it overrides."""
+        first = GuidedPass(self.guidance, self.guidance_methods, self.steps)
+        if self.hires is None:
+            return (first,)
+        own = (self.hires.guidance, self.hires.guidance_methods, self.hires.steps)
+        return (first, GuidedPass(*(old if new is None else new for old, new in zip(first, own, strict=True))))
+
+    @property
     def seed_text(self) -> str:
         """The seed as decimal text: JavaScript loses integer bits above 2^53."""
         return str(self.seed)
@@ -270,7 +279,8 @@ class RecipeDraft(_Asked):
     has only its own.
     parent: id of the picture that this one is made from, for the gallery; it changes no pixel.
     styles: names of those that are applied to the prompts, in order.
-    dynamic: whether {a|b} and __wildcards__ in the prompts are drawn, by the seed; else they are characters.
+    dynamic: whether {a|b} and __wildcards__ in the prompts are drawn, by the seed; else they are characters. With
+    several pictures each is drawn anew, and is a job of its own.
     """
 
     model: Name | ModelRef | None = None

@@ -138,6 +138,7 @@ LABELS: Mapping[str, str] = {
     "hires.sampler": "Hires sampler",
     "hires.schedule": "Hires schedule",
     "hires.guidance": "Hires guidance",
+    "hires.guidance_methods": "Hires guidance method",
     "hires.prompt": "Hires prompt",
     "hires.negative_prompt": "Hires negative prompt",
     "refiner": "Refiner",
@@ -184,6 +185,8 @@ _SEVERAL: Mapping[str, str] = {
     "embeddings": "embeddings",
     "guidance_methods": "guidance methods",
     "guidance_methods.values": "values of a guidance method",
+    "hires.guidance_methods": "guidance methods",
+    "hires.guidance_methods.values": "values of a guidance method",
     "files": "files",
 }
 _MODEL_TASK_LABELS: Mapping[str, str] = {
@@ -296,6 +299,7 @@ _RANGES: Mapping[str, str] = {
     "hires.sampler": "Use one of the list of samplers, or leave it out.",
     "hires.schedule": "Use one of the list of schedules, or leave it out.",
     "hires.guidance": f"Use a number, {GUIDANCE[0]:g} to {GUIDANCE[1]:g}, or leave it out.",
+    "hires.guidance_methods": "Use a list as of guidance_methods, or leave it out to take those of the first pass.",
     "hires.prompt": _TEXT,
     "hires.negative_prompt": _TEXT,
     "refiner": "Use none: leave it out.",

@@ -17,7 +17,7 @@ from contract.recipe import Recipe
 from contract.tasks import Upscale
 from contract.values import EMPHASES
 from studio import VERSION
-from studio.metadata.guidance_texts import guidance_pairs
+from studio.metadata.guidance_texts import guidance_pairs, hires_guidance_pairs
 from studio.metadata.infotext_parts import (
     format_number,
     model_hash,
@@ -80,7 +80,7 @@ def write(recipe: Recipe) -> str:
         if template.negative_prompt != recipe.negative_prompt:
             pairs["Negative Template"] = template.negative_prompt
     pairs |= noise_pairs(recipe)
-    pairs |= part_pairs(recipe) | guidance_pairs(recipe.guidance_methods)
+    pairs |= part_pairs(recipe) | guidance_pairs(recipe.guidance_methods) | hires_guidance_pairs(recipe.hires)
     # By these hashes other programs and sites recognize LoRAs and embeddings.
     for key, refs, length in (
         ("Lora hashes", [use.model for use in recipe.loras], 10),

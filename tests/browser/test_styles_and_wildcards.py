@@ -141,6 +141,21 @@ def test_wildcards_are_written_completed_and_drawn_for_each_picture(visitor: Vis
     assert all(recipe.template and recipe.template.prompt == "a __zoo/animals__" for recipe in recipes)
 
 
+def test_cancel_ends_all_pictures_of_a_template(visitor: Visitor) -> None:
+    page, worker = visitor.page, visitor.site.worker
+    page.fill("textarea[name=prompt]", "a {red|blue} barn")
+    page.get_by_role("radio", name="4").click()
+    before = len(painted(visitor.site))
+    worker.gate.clear()
+    page.click("#generate")
+    page.wait_for_function("darkroom.job.view.get().id && darkroom.job.waiting.get().length === 3")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".undo-bar")).to_contain_text("Ended at picture 1 of 4.")
+    page.wait_for_function("darkroom.job.waiting.get().length === 0 && !darkroom.job.isActive()")
+    worker.gate.set()
+    assert len(painted(visitor.site)) <= before + 2
+
+
 def test_all_combinations_are_counted_before_they_are_made(visitor: Visitor) -> None:
     page = visitor.page
     page.fill("textarea[name=prompt]", "a {red|blue} barn")

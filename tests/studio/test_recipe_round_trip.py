@@ -73,6 +73,7 @@ HIRES: dict[str, Any] = {
     "sampler": "euler_a",
     "schedule": "exponential",
     "guidance": 4.25,
+    "guidance_methods": [{"id": "pag", "values": {"scale": 2.5, "adaptive": 0.001}}],
     "prompt": 'a barn, "finer": yes',
     "negative_prompt": "dull, flat",
 }
