@@ -42,6 +42,7 @@ EXPLAIN: Mapping[str, str] = {
     "hires.sampler": "Hires sampler: of the second pass alone.",
     "hires.schedule": "Hires schedule: of the second pass alone.",
     "hires.guidance": "Hires guidance: empty takes the guidance above.",
+    "hires.guidance_methods": "Guidance methods of its own: off takes those above. On and empty, none acts.",
     "hires.prompt": "Hires prompt: other words for the second pass. Empty takes the prompt above.",
     "hires.negative_prompt": (
         "Hires negative prompt: what the second pass should keep away from. Empty takes the one above."

@@ -49,6 +49,7 @@ HIRES = {
     "sampler": "euler",
     "schedule": "simple",
     "guidance": 4.5,
+    "guidance_methods": ({"id": "pag", "values": {"scale": 2.0}},),
     "prompt": "a barn, finer",
     "negative_prompt": "dull",
 }
