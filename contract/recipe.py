@@ -231,10 +231,12 @@ class Recipe(_Asked):
     def passes(self) -> tuple[GuidedPass, ...]:
         """The first pass, and the hires pass if there is one, each with what it overrides."""
         first = GuidedPass(self.guidance, self.guidance_methods, self.steps)
-        if self.hires is None:
+        hires = self.hires
+        if hires is None:
             return (first,)
-        own = (self.hires.guidance, self.hires.guidance_methods, self.hires.steps)
-        return (first, GuidedPass(*(old if new is None else new for old, new in zip(first, own, strict=True))))
+        guidance = self.guidance if hires.guidance is None else hires.guidance
+        methods = self.guidance_methods if hires.guidance_methods is None else hires.guidance_methods
+        return (first, GuidedPass(guidance, methods, hires.steps or self.steps))
 
     @property
     def seed_text(self) -> str:

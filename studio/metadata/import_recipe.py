@@ -238,7 +238,7 @@ def _to_draft(
         wanted["template"] = {
             "prompt": pairs.get("Template", prompt),
             "negative_prompt": pairs.get("Negative Template", negative_prompt),
-            "styles": [name for name in (name.strip() for name in pairs.get("Styles", "").split(",")) if name],
+            "styles": infotext.parse_names(pairs.get("Styles", "")),
         }
     size = size_fields(pairs, notices)
     first_pass = None

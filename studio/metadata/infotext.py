@@ -34,6 +34,7 @@ _KEY = re.compile(r"\w[\w \-/]{1,80}")
 _HEX = re.compile(r"[0-9A-Fa-f]{1,64}")
 _FIRST_KEY = re.compile(r"Steps: \d+,")
 _LAST_PART = re.compile(r"\sSteps: \d{1,5}, ")
+_NAMES = re.compile(r'\s*("((?:[^"\\\x00-\x1f]|\\["\\/bfnrt])*)"(?=\s*(?:,|$))|[^,]+)')
 _LEAST_PAIRS = 3
 _MAX_LINES_BEHIND = 20
 _MAX_TABLES = 16
@@ -74,7 +75,8 @@ def write(recipe: Recipe) -> str:
     template = recipe.template
     if template:
         if template.styles:
-            pairs["Styles"] = ", ".join(template.styles)
+            names = [json.dumps(name, ensure_ascii=False) if "," in name else name for name in template.styles]
+            pairs["Styles"] = ", ".join(names)
         if template.prompt != recipe.prompt:
             pairs["Template"] = template.prompt
         if template.negative_prompt != recipe.negative_prompt:
@@ -112,6 +114,12 @@ def write(recipe: Recipe) -> str:
         last_line.append(key if key == text else f"{key}: {_quote(text)}")
     lines.append(", ".join(last_line))
     return "\n".join(lines)
+
+
+def parse_names(text: str) -> list[str]:
+    """`name, "a name, with a comma"` as a list; names with a comma are JSON texts."""
+    names = [match[1] if match[2] is None else json.loads(match[1]) for match in _NAMES.finditer(text)]
+    return [name for name in map(str.strip, names) if name]
 
 
 def parse_hashes(text: str) -> dict[str, str]:

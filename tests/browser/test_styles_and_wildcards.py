@@ -139,6 +139,12 @@ def test_wildcards_are_written_completed_and_drawn_for_each_picture(visitor: Vis
     recipes = painted(visitor.site)[before:]
     assert [recipe.seed for recipe in recipes] == [7, 8, 9, 10] and len({recipe.prompt for recipe in recipes}) > 1
     assert all(recipe.template and recipe.template.prompt == "a __zoo/animals__" for recipe in recipes)
+    page.get_by_role("button", name="Use settings").click()
+    expect(page.locator("textarea[name=prompt]")).to_have_value(recipes[-1].prompt)
+    expect(page.locator("#prompt-note")).to_have_text("Drawn from a template.")
+    page.get_by_role("button", name="Use the template").click()
+    expect(page.locator("textarea[name=prompt]")).to_have_value("a __zoo/animals__")
+    expect(page.locator("#prompt-note")).to_have_text("One of its choices is drawn.")
 
 
 def test_cancel_ends_all_pictures_of_a_template(visitor: Visitor) -> None:

@@ -56,7 +56,7 @@ PLAIN: dict[str, Any] = {
     "negative_prompt": "blurry,\nSize: small",
     "clip_skip": 2,
     "emphasis": "no_norm",
-    "template": {"prompt": "a {barn|fox}", "negative_prompt": "dull,\nSize: small", "styles": ["Ink", "Soft light"]},
+    "template": {"prompt": "a {barn|fox}", "negative_prompt": "dull,\nSize: small", "styles": ["Ink", 'Soft, "light"']},
     "sampler": "dpmpp_2m",
     "schedule": "karras",
     "steps": 33,

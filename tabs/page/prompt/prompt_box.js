@@ -62,12 +62,12 @@ export function prompt_box(element) {
   /** @type {import("./lint.js").Note[]} */
   let notes = [];
   const look = (now = form.get()) => {
-    const key = JSON.stringify([now.prompt, now.negative_prompt, now.model?.name, now.emphasis, now.count]);
+    const { prompt: text, negative_prompt: avoided, model, emphasis, count: pictures, template } = now;
+    const key = JSON.stringify([text, avoided, model?.name, emphasis, pictures, template]);
     if (key === drawn) return;
     drawn = key;
     combined = null;
-    const text = `${now.prompt} ${now.negative_prompt}`;
-    notes = lint(now, knownFor(text, pasted !== "" && Object.keys(areas).some((name) => now[name] === pasted)));
+    notes = lint(now, knownFor(`${text} ${avoided}`, pasted !== "" && Object.keys(areas).some((name) => now[name] === pasted)));
     for (const [name, { show }] of Object.entries(marks)) {
       const breaks = countTokens(now[name], now.model, now.emphasis).breaks.map(({ at }) => at);
       show(
@@ -173,9 +173,14 @@ function area(name, placeholder, rows) {
   return made;
 }
 
-/** That a prompt is a template, and what can be made of it. */
-function templateNote({ prompt, negative_prompt: negative, count }, combined, combine) {
-  if (!isDynamic(prompt) && !isDynamic(negative)) return null;
+/** That a prompt is a template, and what can be made of it; or that it was drawn from one. */
+function templateNote({ prompt, negative_prompt: negative, count, template }, combined, combine) {
+  if (!isDynamic(prompt) && !isDynamic(negative)) {
+    if (template?.drawn !== prompt) return null;
+    const { drawn: _, ...written } = template;
+    const patch = { prompt: "", negative_prompt: "", styles: [], ...written };
+    return { text: "Drawn from a template.", fixes: [{ label: "Use the template", patch }] };
+  }
   if (combined) return { text: combined.words, fixes: [{ label: "Make them", patch: {}, act: combined.make }] };
   const text = count === 1 ? "One of its choices is drawn." : "Each picture draws its own choices.";
   return { text, fixes: [{ label: "All combinations", patch: {}, act: combine }] };
