@@ -17,7 +17,7 @@ from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
 from catalog.upscalers import UPSCALERS
 from contract.events import JobEvent, Saved, Step
 from contract.recipe import Recipe
-from contract.records import EngineStatus, ImageRecord, JobRecord, JobView, QueueRow, StoredUpload
+from contract.records import EngineStatus, ImageRecord, JobHandle, JobRecord, JobView, QueueRow, StoredUpload
 from contract.tasks import Upscale
 
 
@@ -30,10 +30,20 @@ class Failure(BaseModel):
 
 
 class Accepted(BaseModel):
-    """A job that waits: `position` jobs run or wait before it."""
+    """A job that waits: `position` jobs run or wait before it.
+
+    `jobs` has the id of every job that the request made, in order, `id` first. There is one, except where a dynamic
+    prompt is drawn anew for each of several pictures.
+    """
 
     id: str
     position: int
+    jobs: tuple[str, ...]
+
+
+def accepted(handle: JobHandle) -> Accepted:
+    """The answer for jobs that were queued."""
+    return Accepted(id=handle.id, position=handle.position, jobs=(handle.id, *handle.further))
 
 
 class JobStatus(BaseModel):

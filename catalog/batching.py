@@ -18,7 +18,7 @@ def batch_key(task: Task) -> tuple[object, ...] | None:
     recipe = task.recipe
     if recipe.controls or recipe.ip_adapters or recipe.hypernetworks or recipe.refiner or recipe.regions:
         return None
-    if changes_unet(recipe.guidance_methods):
+    if any(changes_unet(one.methods) for one in recipe.passes):
         return None
 
     def unhashed(ref: ModelRef) -> ModelRef:

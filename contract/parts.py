@@ -5,7 +5,7 @@ The parts that are present make the mode; there is no `mode` field. Lengths are 
 is a ref.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -48,6 +48,7 @@ NOISE_FACTOR = (0.0, 2.0)
 SIGMA = (0.001, 1000.0)
 RHO = (0.1, 50.0)
 BATCH = (0, 63)
+_STRENGTH_DIGITS = 6  # to which the strengths of a walk are known
 
 Resize = Literal["stretch", "crop", "fill"]  # just resize; crop and resize; resize and fill
 Extension = Annotated[int, Field(ge=EXTENSION[0], le=EXTENSION[1], multiple_of=SIDE_MULTIPLE)]
@@ -174,11 +175,34 @@ class IpAdapter(IpAdapterDraft):
     model: ModelRef
 
 
+class GuidanceMethod(Frozen):
+    """One method of `catalog.guidance` beside classifier-free guidance, with the values that are not its defaults.
+
+    Numbers, ids of choices, or the points of a curve, by the ids of its parameters.
+    """
+
+    id: Name
+    values: Annotated[dict[Name, float | Annotated[str, Field(max_length=300)]], Field(max_length=16)] = Field(
+        default_factory=dict
+    )
+
+
+GuidanceMethods = Annotated[tuple[GuidanceMethod, ...], Field(max_length=MAX_GUIDANCE_METHODS)]
+
+
+class GuidedPass(NamedTuple):
+    """How one pass of a recipe is guided: classifier-free guidance, methods beside it, over how many steps."""
+
+    guidance: float
+    methods: tuple[GuidanceMethod, ...]
+    steps: int
+
+
 class Hires(Frozen):
     """A second pass of the same loop at a larger size. A value of None is that of the first pass.
 
     upscaler: "latent…", "lanczos" and the others of catalog.upscalers by name, or a model of kind "upscaler"
-    (a draft may name it, a recipe holds its ref).
+    (a draft may name it, a recipe holds its ref). guidance_methods: of this pass; an empty list is none of them.
     """
 
     scale: Annotated[float, Field(gt=HIRES_SCALE[0], le=HIRES_SCALE[1])] = 2.0
@@ -188,6 +212,7 @@ class Hires(Frozen):
     sampler: Name | None = None
     schedule: Name | None = None
     guidance: Guidance | None = None
+    guidance_methods: GuidanceMethods | None = None
     prompt: Prompt | None = None
     negative_prompt: Prompt | None = None
 
@@ -242,18 +267,6 @@ class HypernetworkUse(HypernetworkDraft):
     model: ModelRef
 
 
-class GuidanceMethod(Frozen):
-    """One method of `catalog.guidance` beside classifier-free guidance, with the values that are not its defaults.
-
-    It acts in both passes. Numbers, ids of choices, or the points of a curve, by the ids of its parameters.
-    """
-
-    id: Name
-    values: Annotated[dict[Name, float | Annotated[str, Field(max_length=300)]], Field(max_length=16)] = Field(
-        default_factory=dict
-    )
-
-
 class SamplerSettings(Frozen):
     """What a sampler and its schedule are set to, where it is not their own default.
 
@@ -287,15 +300,17 @@ class NoiseSettings(Frozen):
     source: the convention, by which a seed of another program gives its picture: "darkroom" (a generator on the CPU
     for each image), "cpu" (A1111 with its noise from the CPU), "nv" (A1111 with its noise from an NVIDIA card, which
     is computed here on any machine), "comfyui". eta_seed_delta: added to the seed for the noise of the steps (ENSD).
-    variation_seed, variation_strength: how far the first noise is turned towards another seed's. resize_width,
-    resize_height: the size in pixels whose first noise it is, in the middle of the image. batch_index: which one of
-    ComfyUI's batch it is.
+    variation_seed, variation_strength: how far the first noise is turned towards another seed's. walk_from: the
+    pictures of a job go there step by step, the first at this strength, the last at variation_strength (seed travel).
+    resize_width, resize_height: the size in pixels whose first noise it is, in the middle of the image. batch_index:
+    which one of ComfyUI's batch it is.
     """
 
     source: Literal["darkroom", "cpu", "nv", "comfyui"] = "darkroom"
     eta_seed_delta: Annotated[int, Field(ge=0, le=2**31)] = 0
     variation_seed: Seed | None = None
     variation_strength: Fraction = 0.0
+    walk_from: Fraction | None = None
     resize_width: Side | None = None
     resize_height: Side | None = None
     batch_index: Annotated[int, Field(ge=BATCH[0], le=BATCH[1])] = 0
@@ -309,7 +324,8 @@ class NoiseSettings(Frozen):
     def _belongs_together(self) -> "NoiseSettings":
         if (self.resize_width is None) != (self.resize_height is None):
             raise Rule("The size of the seed has one side only.", "Give both, or none.", "resize_width")
-        if self.source == "comfyui" and (self.variation_strength or self.resize_width or self.eta_seed_delta):
+        has_variation = self.variation_strength or self.walk_from is not None
+        if self.source == "comfyui" and (has_variation or self.resize_width or self.eta_seed_delta):
             raise Rule(
                 "ComfyUI's noise has no variation, no seed resize and no ENSD.",
                 "Choose another noise, or leave them out.",
@@ -319,12 +335,24 @@ class NoiseSettings(Frozen):
             raise Rule("ENSD belongs to A1111's noise.", "Choose its noise, or leave ENSD out.", "eta_seed_delta")
         if self.source != "comfyui" and self.batch_index:
             raise Rule("Only ComfyUI draws a batch's noise at once.", "Leave the place out.", "batch_index")
+        if self.walk_from == self.variation_strength:
+            raise Rule(
+                f"The walk begins and ends at variation strength {self.variation_strength:g}.",
+                "Let it end at another, such as 1.",
+                "variation_strength",
+            )
         return self
 
-    def for_image(self, index: int) -> "NoiseSettings":
-        """That of one image of a job: its own variation, or its own place in ComfyUI's batch."""
+    def for_image(self, index: int, count: int) -> "NoiseSettings":
+        """That of one image of a job: its own variation, its step of a walk, or its own place in ComfyUI's batch."""
         if self.source == "comfyui":
             return self.model_copy(update={"batch_index": self.batch_index + index})
+        if self.walk_from is not None:
+            share = index / max(1, count - 1)
+            strength = round(self.walk_from + (self.variation_strength - self.walk_from) * share, _STRENGTH_DIGITS)
+            seed = self.variation_seed if strength else None
+            update = {"variation_seed": seed, "variation_strength": strength, "walk_from": None}
+            return self.model_copy(update=update)
         if self.variation_strength and self.variation_seed is not None:
             return self.model_copy(update={"variation_seed": (self.variation_seed + index) % (MAX_SEED + 1)})
         return self

@@ -14,13 +14,14 @@ from pydantic import Field, field_validator, model_validator
 from contract.parts import (
     MAX_CONTROLS,
     MAX_EMBEDDINGS,
-    MAX_GUIDANCE_METHODS,
     MAX_HYPERNETWORKS,
     MAX_IP_ADAPTERS,
     MAX_LORAS,
     Control,
     ControlDraft,
     GuidanceMethod,
+    GuidanceMethods,
+    GuidedPass,
     Hires,
     HypernetworkDraft,
     HypernetworkUse,
@@ -105,7 +106,6 @@ __all__ = [
     "Template",
 ]
 SCHEMA: Final = 2
-GuidanceMethods = Annotated[tuple[GuidanceMethod, ...], Field(max_length=MAX_GUIDANCE_METHODS)]
 
 
 class Template(Frozen):
@@ -139,6 +139,7 @@ class _Asked(Frozen):
     emphasis: Emphasis = "original"
     tiling: Tiling | None = None
     template: Template | None = None
+    seed: Seed | None = None
     count: Count = 1
     init_image: InitImage | None = None
     mask: Mask | None = None
@@ -195,7 +196,22 @@ class _Asked(Frozen):
                 "Leave “hires” out, and upscale the result.",
                 "hires",
             )
+        if self.noise and self.noise.walk_from is not None and self.count == 1:
+            raise Rule("A walk to another seed has one picture.", "Make 2 or more, or leave the walk out.", "count")
         return self
+
+    def for_image(self, index: int) -> Self:
+        """That of one picture of the job: count 1 and its own seed (wraps at 2^64).
+
+        The seed stays where pictures differ by the rest of the noise: in variations, and in a batch of ComfyUI's.
+        """
+        noise = self.noise.for_image(index, self.count) if self.noise else None
+        seed = self.seed
+        if noise == self.noise and seed is not None:
+            seed = (seed + index) % (MAX_SEED + 1)
+        if noise == NoiseSettings():
+            noise = None
+        return self.model_copy(update={"count": 1, "seed": seed, "noise": noise})
 
 
 class Recipe(_Asked):
@@ -227,6 +243,17 @@ class Recipe(_Asked):
         """sha256 of the canonical JSON without the template."""
         bare = self.model_copy(update={"template": None}) if self.template else self
         return hashlib.sha256(bare.canonical_json().encode()).hexdigest()
+
+    @property
+    def passes(self) -> tuple[GuidedPass, ...]:
+        """The first pass, and the hires pass if there is one, each with what it overrides."""
+        first = GuidedPass(self.guidance, self.guidance_methods, self.steps)
+        hires = self.hires
+        if hires is None:
+            return (first,)
+        guidance = self.guidance if hires.guidance is None else hires.guidance
+        methods = self.guidance_methods if hires.guidance_methods is None else hires.guidance_methods
+        return (first, GuidedPass(guidance, methods, hires.steps or self.steps))
 
     @property
     def seed_text(self) -> str:
@@ -268,17 +295,6 @@ class Recipe(_Asked):
                 found += [lora.model for lora in region.loras]
         return (*found, *self.embeddings)
 
-    def for_image(self, index: int) -> "Recipe":
-        """The recipe of one picture of the job: count 1 and its own seed (wraps at 2^64).
-
-        The seed stays where pictures differ by the rest of the noise: in variations, and in a batch of ComfyUI's.
-        """
-        noise = self.noise.for_image(index) if self.noise else None
-        seed = self.seed
-        if noise == self.noise:
-            seed = (self.seed + index) % (MAX_SEED + 1)
-        return self.model_copy(update={"count": 1, "seed": seed, "noise": noise})
-
 
 class RecipeDraft(_Asked):
     """Generation parameters as asked for: only `prompt` is required. A Recipe's JSON is a valid draft.
@@ -287,7 +303,8 @@ class RecipeDraft(_Asked):
     has only its own.
     parent: id of the picture that this one is made from, for the gallery; it changes no pixel.
     styles: names of those that are applied to the prompts, in order.
-    dynamic: whether {a|b} and __wildcards__ in the prompts are drawn, by the seed; else they are characters.
+    dynamic: whether {a|b} and __wildcards__ in the prompts are drawn, by the seed; else they are characters. With
+    several pictures each is drawn anew, and is a job of its own.
     """
 
     model: Name | ModelRef | None = None
@@ -298,7 +315,6 @@ class RecipeDraft(_Asked):
     guidance: Guidance | None = None
     width: Side | None = None
     height: Side | None = None
-    seed: Seed | None = None
     controls: Annotated[tuple[ControlDraft, ...], Field(max_length=MAX_CONTROLS)] = ()
     ip_adapters: Annotated[tuple[IpAdapterDraft, ...], Field(max_length=MAX_IP_ADAPTERS)] = ()
     loras: Annotated[tuple[LoraDraft, ...], Field(max_length=MAX_LORAS)] = ()

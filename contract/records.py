@@ -171,7 +171,11 @@ class EngineStatus(Frozen):
 
 
 class JobHandle(Frozen):
-    """The result of submit: 202 {"id", "position"}."""
+    """The result of submit.
+
+    further: the jobs behind it, where a draft makes one for each picture.
+    """
 
     id: str
     position: int
+    further: tuple[str, ...] = ()

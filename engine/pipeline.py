@@ -211,7 +211,7 @@ def second_pass(recipe: Recipe, hires: Hires) -> Recipe:
     """The recipe of the hires pass: the same, but for what the pass overrides."""
     width, height = hires_size((recipe.width, recipe.height), hires.scale)
     changes: dict[str, object] = {"width": width, "height": height, "init_image": None}
-    for name in ("steps", "sampler", "schedule", "guidance", "prompt", "negative_prompt"):
+    for name in ("steps", "sampler", "schedule", "guidance", "guidance_methods", "prompt", "negative_prompt"):
         value = getattr(hires, name)
         if value is not None:
             changes[name] = value

@@ -14,7 +14,7 @@ from studio.extensions import Extensions
 from studio.gallery.gallery import Gallery
 from studio.jobs.idempotency import Once
 from studio.jobs.job_tracker import JobTracker
-from studio.jobs.queue import JobQueue
+from studio.jobs.queue import JobQueue, NewJob
 from studio.jobs.saver import Notices
 from studio.library.hash_lookup import HashLookup
 from studio.library.model_list import ModelList
@@ -27,6 +27,7 @@ from studio.resolve.model_finder import Finder
 from studio.resolve.no_effect import without_effect
 from studio.resolve.parts import resolve_upscale
 from studio.resolve.prompt_notes import prompt_notes
+from studio.resolve.sampler_choice import settle_noise
 from studio.resolve.vocabulary import unknown_words
 from studio.uploads.owned_uploads import OwnedUploads
 
@@ -66,14 +67,18 @@ class Submission:
     ) -> JobHandle:
         """As of `Studio.submit`."""
 
-        def queue_job() -> JobHandle:
-            adjusted = self._extensions.adjust(self._prompts.concrete(draft))
+        def queue_jobs() -> JobHandle:
             self._models.catch_up()
-            found, notices = self._resolve(adjusted, owner)
-            task = Generate(recipe=found.recipe, parent=self._known_parent(adjusted.parent, owner))
-            return self._tracker.enqueue(task, owner, session, notices)
+            asked: list[NewJob] = []
+            noise = settle_noise(draft.noise, draft.count)  # a variation's seed is the same for all jobs
+            for concrete in self._prompts.concrete(draft.model_copy(update={"noise": noise})):
+                adjusted = self._extensions.adjust(concrete)
+                found, notices = self._resolve(adjusted, owner)
+                task = Generate(recipe=found.recipe, parent=self._known_parent(adjusted.parent, owner))
+                asked.append((task, notices))
+            return self._tracker.enqueue_all(asked, owner, session)
 
-        return self._once.begin(owner, key, queue_job)
+        return self._once.begin(owner, key, queue_jobs)
 
     def upscale(self, task: Upscale, owner: str, *, session: str | None = None) -> JobHandle:
         """As of `Studio.upscale`."""

@@ -105,6 +105,7 @@ _PART_LIMITS: Mapping[str, tuple[float, float]] = {
     "sampling.rho": RHO,
     "noise.eta_seed_delta": (0, 2**31),
     "noise.variation_strength": _FRACTION,
+    "noise.walk_from": _FRACTION,
     "noise.resize_width": SIDE,
     "noise.resize_height": SIDE,
     "noise.batch_index": BATCH,

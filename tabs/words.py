@@ -32,6 +32,7 @@ EXPLAIN: Mapping[str, str] = {
     "noise.eta_seed_delta": "ENSD: added to the seed for the noise of the steps. Many pictures were made with 31337.",
     "noise.variation_seed": "Variation seed: the noise to turn towards. Empty is a random one.",
     "noise.variation_strength": "Variation strength: 0 is the seed's picture, 1 the variation seed's.",
+    "noise.walk_from": "Walk: the first picture is the seed's, each is a step closer to the variation seed's.",
     "noise.resize_width": "Seed's size: the size at which the seed gave a picture whose composition you want to keep.",
     "hires": "Hires pass: the finished picture is upscaled and painted over once more, for finer detail.",
     "hires.upscaler": "Upscaler: how the picture is upscaled before the second pass.",
@@ -41,6 +42,7 @@ EXPLAIN: Mapping[str, str] = {
     "hires.sampler": "Hires sampler: of the second pass alone.",
     "hires.schedule": "Hires schedule: of the second pass alone.",
     "hires.guidance": "Hires guidance: empty takes the guidance above.",
+    "hires.guidance_methods": "Guidance methods of its own: off takes those above. On and empty, none acts.",
     "hires.prompt": "Hires prompt: other words for the second pass. Empty takes the prompt above.",
     "hires.negative_prompt": (
         "Hires negative prompt: what the second pass should keep away from. Empty takes the one above."

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from api.dependencies import JobId, JsonBody, Key, Owner, Session, StudioHere, body_schema
 from api.event_stream import stream
-from api.schemas import Accepted, JobList, JobStatus, job_row, job_status
+from api.schemas import Accepted, JobList, JobStatus, accepted, job_row, job_status
 from contract.events import Notice
 from contract.validation import parse_draft, parse_preprocess, parse_upscale
 
@@ -29,24 +29,25 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 def submit(studio: StudioHere, owner: Owner, session: Session, key: Key, body: JsonBody) -> Accepted:
     """Ask for pictures. Only `prompt` is required; a picture's recipe is a valid body.
 
-    With an `Idempotency-Key` the request may be sent again if its response was lost: it starts one job.
+    A dynamic prompt with `count` above 1 is drawn for each picture and makes as many jobs, all of them or none.
+    With an `Idempotency-Key` the request may be sent again if its response was lost: it starts its jobs once.
     """
     handle = studio.submit(parse_draft(body), owner, session=session, key=key)
-    return Accepted(id=handle.id, position=handle.position)
+    return accepted(handle)
 
 
 @router.post("/upscale", status_code=202, openapi_extra=_UPSCALE)
 def upscale(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
     """Upscale a picture, tile by tile. Only `image` is required; `parent` names the picture it comes from."""
     handle = studio.upscale(parse_upscale(body), owner, session=session)
-    return Accepted(id=handle.id, position=handle.position)
+    return accepted(handle)
 
 
 @router.post("/preprocess", status_code=202, openapi_extra=_PREPROCESS)
 def preprocess(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
     """Make a control map. It is kept as an upload, whose sha256 is in `prepared` and in the event of that name."""
     handle = studio.preprocess(parse_preprocess(body), owner, session=session)
-    return Accepted(id=handle.id, position=handle.position)
+    return accepted(handle)
 
 
 @router.get("")
@@ -82,7 +83,7 @@ def move_up(studio: StudioHere, owner: Owner, job_id: JobId) -> JobStatus:
 def rerun(studio: StudioHere, owner: Owner, session: Session, job_id: JobId) -> Accepted:
     """Queue the same job again, with the same seed: images, an upscale, a preprocessor's map."""
     handle = studio.rerun(job_id, owner, session=session)
-    return Accepted(id=handle.id, position=handle.position)
+    return accepted(handle)
 
 
 @router.post("/{job_id}/retry_save")

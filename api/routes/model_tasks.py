@@ -10,10 +10,9 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel
 
 from api.dependencies import Administrator, JsonBody, Owner, Session, StudioHere, body_schema, refusal_to_manage
-from api.schemas import Accepted
+from api.schemas import Accepted, accepted
 from catalog.families import FAMILIES, label_of
 from contract.model_tasks import Convert, Download, MergeDraft
-from contract.records import JobHandle
 from contract.validation import parse_request
 from contract.values import ModelKind
 from studio.downloads.hub import SUFFIXES
@@ -141,26 +140,22 @@ def repository(
     )
 
 
-def _accepted(handle: JobHandle) -> Accepted:
-    return Accepted(id=handle.id, position=handle.position)
-
-
 @router.post("/jobs/download", status_code=202, dependencies=[Administrator], openapi_extra=_body(Download))
 def download(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
     """Download a model into the models folder; resumes where an earlier try stopped."""
-    return _accepted(studio.model_tasks.download(parse_request(Download, body), owner, session))
+    return accepted(studio.model_tasks.download(parse_request(Download, body), owner, session))
 
 
 @router.post("/jobs/convert", status_code=202, dependencies=[Administrator], openapi_extra=_body(Convert))
 def convert(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
     """Convert a pickle to safetensors, in an isolated process."""
-    return _accepted(studio.model_tasks.convert(parse_request(Convert, body), owner, session))
+    return accepted(studio.model_tasks.convert(parse_request(Convert, body), owner, session))
 
 
 @router.post("/jobs/merge", status_code=202, dependencies=[Administrator], openapi_extra=_body(MergeDraft))
 def merge(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
     """Merge checkpoints into a new one."""
-    return _accepted(studio.model_tasks.merge(parse_request(MergeDraft, body), owner, session))
+    return accepted(studio.model_tasks.merge(parse_request(MergeDraft, body), owner, session))
 
 
 @router.delete("/models/{name:path}", status_code=204, dependencies=[Administrator])

@@ -28,14 +28,12 @@ def cost(task: Task) -> float:
         recipe, hires = task.recipe, task.recipe.hires
         strength = recipe.init_image.strength if recipe.init_image else 1.0
         megapixels = recipe.width * recipe.height / 2**20
-        per_step = evaluations_per_step(recipe.guidance, recipe.guidance_methods, recipe.steps)
-        work = _evaluations(recipe.sampler, recipe.steps, strength) * per_step * megapixels
+        first = recipe.passes[0]
+        work = _evaluations(recipe.sampler, first.steps, strength) * evaluations_per_step(*first) * megapixels
         if hires:
-            steps = recipe.steps if hires.steps is None else hires.steps
-            guidance = recipe.guidance if hires.guidance is None else hires.guidance
-            per_step = evaluations_per_step(guidance, recipe.guidance_methods, steps)
-            evaluations = _evaluations(hires.sampler or recipe.sampler, steps, hires.strength)
-            work += evaluations * per_step * megapixels * hires.scale**2
+            second = recipe.passes[1]
+            evaluations = _evaluations(hires.sampler or recipe.sampler, second.steps, hires.strength)
+            work += evaluations * evaluations_per_step(*second) * megapixels * hires.scale**2
         return work * recipe.count
     if task.queue_name != "engine":
         return 1.0

@@ -21,7 +21,7 @@ from studio.jobs.engine_pool import EnginePool
 from studio.jobs.event_log import EventLog
 from studio.jobs.event_logs import EventLogs
 from studio.jobs.progress import JobProgress
-from studio.jobs.queue import JobQueue
+from studio.jobs.queue import JobQueue, NewJob
 from studio.jobs.queue_view import QueueView
 from studio.jobs.router import Router
 from studio.jobs.saver import Saver
@@ -104,10 +104,16 @@ class JobTracker:
         self, task: Task, owner: str, session: str | None, notices: Sequence[tuple[str, str]] = ()
     ) -> JobHandle:
         """Add a job to its queue. Raises QueueFull."""
-        job = self._queue.add(task, owner, session, notices)
-        self.event_logs.of(job)
+        return self.enqueue_all([(task, notices)], owner, session)
+
+    def enqueue_all(self, asked: Sequence[NewJob], owner: str, session: str | None) -> JobHandle:
+        """Add jobs to one queue, all or none. Raises QueueFull."""
+        first, *further = self._queue.add(asked, owner, session)
+        for job in (first, *further):
+            self.event_logs.of(job)
         self.on_queue_changed()
-        return JobHandle(id=job.id, position=self._view.place(job.id)[0])
+        position = self._view.place(first.id)[0]
+        return JobHandle(id=first.id, position=position, further=tuple(job.id for job in further))
 
     def view(self, job_id: str, owner: str) -> JobView:
         """A job with its progress. Raises NotFound for unknown or another owner's."""

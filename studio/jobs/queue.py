@@ -36,6 +36,7 @@ _INTERRUPTED = (
 _UPLOAD = re.compile(r'\{"sha256":"([0-9a-f]{64})"')  # an ImageRef or a StoredUpload; a ModelRef begins otherwise
 _UNKNOWN_WAIT_S = 30.0
 _LOOK_S = 0.25  # between two looks whether a job that waits for another worker is this one's now
+NewJob = tuple[Task, Sequence[tuple[str, str]]]  # with its notices: code and sentence
 _NAMING = (("jobs", "task"), ("jobs", "prepared"), ("images", "recipe"), ("images", "upscale"))
 
 
@@ -103,40 +104,50 @@ class JobQueue:
             self._changed.notify_all()
         return tuple(self.record(job_id) for job_id in interrupted if _task_of(self.row(job_id)))
 
-    def add(self, task: Task, owner: str, session: str | None, notices: Sequence[tuple[str, str]] = ()) -> JobRecord:
-        """Put a job into the queue.
+    def add(self, asked: Sequence[NewJob], owner: str, session: str | None) -> tuple[JobRecord, ...]:
+        """Put jobs into one queue, all or none.
 
         Raises:
             QueueFull: the owner, or everyone together, has too many waiting.
         """
         with self._lock:
-            order = self._orders[task.queue_name]
+            order = self._orders[asked[0][0].queue_name]
             mine = order.count_of(owner)
-            if mine >= self._most_per_owner:
-                wait_s = self._wait_until_start(order, order.of(owner)[0].id)
+            if mine + len(asked) > self._most_per_owner:
+                wait_s = self._wait_until_start(order, order.of(owner)[0].id) if mine else 0.0
+                message = f"You have {mine} jobs waiting, the most allowed."
+                if len(asked) > 1:
+                    most = f"{self._most_per_owner} may wait"
+                    message = f"Each of the {len(asked)} pictures is a job; you have {mine} waiting, and {most}."
                 raise QueueFull(
-                    f"You have {mine} jobs waiting, the most allowed.",
-                    f"Cancel one or wait about {about(wait_s)}.",
+                    message,
+                    f"Cancel one or wait about {about(wait_s)}." if mine else "Ask for fewer pictures.",
                     retry_after_s=max(1, round(wait_s)),
                 )
-            if len(order) >= self._most:
-                wait_s = self._wait_until_start(order, order.order()[0].id)
+            if len(order) + len(asked) > self._most:
+                wait_s = self._wait_until_start(order, order.order()[0].id) if len(order) else 0.0
                 raise QueueFull(
-                    f"{len(order)} jobs wait already, the most this studio accepts.",
+                    f"{len(order)} jobs wait already, and this studio accepts {self._most}.",
                     f"Try again in about {about(wait_s)}.",
                     retry_after_s=max(1, round(wait_s)),
                 )
-            job_id, now, job_cost = self._ids.new(), self._clock(), cost(task)
-            rank = float(int(job_id[:12], 16))
-            self._database.write(
-                "INSERT INTO jobs (id, owner, session, state, task, cost, rank, created_at, notices) "
-                "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
-                (job_id, owner, session, task_json(task), job_cost, rank, now, json.dumps(list(notices))),
-            )
-            waiting = Waiting(rank, job_id, owner, job_cost, billed(task), _model_keys(task))
-            self._orders[task.queue_name].add(waiting)
+            now, added, values = self._clock(), [], []
+            for task, notices in asked:
+                job_id, job_cost = self._ids.new(), cost(task)
+                rank = float(int(job_id[:12], 16))
+                added.append(Waiting(rank, job_id, owner, job_cost, billed(task), _model_keys(task)))
+                noted = json.dumps(list(notices))
+                values += [job_id, owner, session, task_json(task), job_cost, rank, now, noted]
+            rows = ", ".join(["(?, ?, ?, 'queued', ?, ?, ?, ?, ?)"] * len(added))
+            columns = "id, owner, session, state, task, cost, rank, created_at, notices"
+            self._database.write(f"INSERT INTO jobs ({columns}) VALUES {rows}", values)
+            for waiting in added:
+                order.add(waiting)
             self._changed.notify_all()
-        return JobRecord(id=job_id, owner=owner, session=session, state="queued", task=task, created_at=now)
+        return tuple(
+            JobRecord(id=one.id, owner=owner, session=session, state="queued", task=task, created_at=now)
+            for one, (task, _) in zip(added, asked, strict=True)
+        )
 
     def _wait_until_start(self, order: FairOrder, job_id: str) -> float:
         """Seconds, roughly: the jobs before it and half of those that run, shared among the workers."""

@@ -6,9 +6,10 @@ SEG and Detail Daemon; the others have Darkroom's own. Keys are read in any case
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from catalog.guidance import GUIDANCE_METHODS, Method
-from contract.parts import GuidanceMethod
+from contract.parts import GuidanceMethod, Hires
 from studio.metadata.import_parts import number
 from studio.metadata.infotext_parts import format_number
 
@@ -71,6 +72,8 @@ _OTHER_KEYS: Mapping[str, str] = MappingProxyType(
 _CHOICES: Mapping[str, str] = MappingProxyType(
     {"mean": "MEAN", "zero": "ZERO", "ad": "AD", "std": "STD", "smooth": "True", "straight": "False"}
 )
+_HIRES = "Hires "
+_NO_METHODS = "Hires guidance methods"
 _FALSE = ("false", "0", "none")
 
 
@@ -87,6 +90,23 @@ def guidance_pairs(methods: tuple[GuidanceMethod, ...]) -> dict[str, object]:
             text = _CHOICES.get(value, value) if isinstance(value, str) else format_number(value)
             pairs[keys[name]] = text
     return pairs
+
+
+def hires_guidance_pairs(hires: Hires | None) -> dict[str, object]:
+    """Those of a hires pass with methods of its own, behind “Hires ”; that it has none is said, too."""
+    if hires is None or hires.guidance_methods is None:
+        return {}
+    pairs = {f"{_HIRES}{key}": value for key, value in guidance_pairs(hires.guidance_methods).items()}
+    return pairs or {_NO_METHODS: "None"}
+
+
+def add_hires_guidance(found: Mapping[str, Any], pairs: Mapping[str, str]) -> set[str]:
+    """Add to the hires pass that was found, if there is one, the methods of its own; the keys that were used."""
+    own = {key.removeprefix(_HIRES): value for key, value in pairs.items() if key.startswith(_HIRES)}
+    methods, used = guidance_fields(own)
+    if "hires" in found and (methods or _NO_METHODS in pairs):
+        found["hires"]["guidance_methods"] = methods
+    return {f"{_HIRES}{key}" for key in used} | {_NO_METHODS}
 
 
 def guidance_fields(pairs: Mapping[str, str]) -> tuple[list[dict[str, object]], set[str]]:

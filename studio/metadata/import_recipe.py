@@ -17,7 +17,7 @@ from contract.values import EMPHASES
 from studio.library.model_list import ModelList
 from studio.metadata import infotext
 from studio.metadata.accepted_drafts import Check, accepted
-from studio.metadata.guidance_texts import guidance_fields
+from studio.metadata.guidance_texts import add_hires_guidance, guidance_fields
 from studio.metadata.image_files import KEYWORD, parse_facts
 from studio.metadata.image_texts import picture_texts
 from studio.metadata.import_networks import FoundNetworks
@@ -249,7 +249,7 @@ def _to_draft(
         wanted["template"] = {
             "prompt": pairs.get("Template", prompt),
             "negative_prompt": pairs.get("Negative Template", negative_prompt),
-            "styles": [name for name in (name.strip() for name in pairs.get("Styles", "").split(",")) if name],
+            "styles": infotext.parse_names(pairs.get("Styles", "")),
         }
     size = size_fields(pairs, notices)
     first_pass = None
@@ -258,7 +258,9 @@ def _to_draft(
         first_pass = (width, height)
     wanted |= size | sampler_fields(pairs, notices) | noise_fields(pairs)
     notices += filter(None, [sampler_notice(pairs)])
-    wanted |= hires_fields(pairs, first_pass, models, notices)
+    hires = hires_fields(pairs, first_pass, models, notices)
+    hires_keys = add_hires_guidance(hires, pairs)
+    wanted |= hires
     wanted |= networks.fields_of(pairs)
     methods, guidance_keys = guidance_fields(pairs)
     if methods or (entry is not None and entry.defaults.cfg_rescale):
@@ -278,7 +280,7 @@ def _to_draft(
         notices.append(_missing_model_notice(model_name))
     used = _USED_KEYS | networks.used_keys | guidance_keys | region_keys
     if "hires" in draft:
-        used |= set(HIRES_KEYS)
+        used |= {*HIRES_KEYS, *hires_keys}
     unused = [key for key, value in pairs.items() if key not in used and not value.lower().startswith(_SAME)]
     if unused:
         more = ", …" if len(unused) > _SHOWN_KEYS else ""

@@ -17,7 +17,7 @@ from contract.recipe import Recipe
 from contract.tasks import Upscale
 from contract.values import EMPHASES
 from studio import VERSION
-from studio.metadata.guidance_texts import guidance_pairs
+from studio.metadata.guidance_texts import guidance_pairs, hires_guidance_pairs
 from studio.metadata.infotext_parts import (
     NEGATIVE_PROMPT_2,
     PROMPT_2,
@@ -39,6 +39,7 @@ _KEY = re.compile(r"\w[\w \-/]{1,80}")
 _HEX = re.compile(r"[0-9A-Fa-f]{1,64}")
 _FIRST_KEY = re.compile(r"Steps: \d+,")
 _LAST_PART = re.compile(r"\sSteps: \d{1,5}, ")
+_NAMES = re.compile(r'\s*("((?:[^"\\\x00-\x1f]|\\["\\/bfnrt])*)"(?=\s*(?:,|$))|[^,]+)')
 _LEAST_PAIRS = 3
 _MAX_LINES_BEHIND = 20
 _MAX_TABLES = 16
@@ -81,7 +82,8 @@ def write(recipe: Recipe) -> str:
     template = recipe.template
     if template:
         if template.styles:
-            pairs["Styles"] = ", ".join(template.styles)
+            names = [json.dumps(name, ensure_ascii=False) if "," in name else name for name in template.styles]
+            pairs["Styles"] = ", ".join(names)
         if template.prompt != recipe.prompt:
             pairs["Template"] = template.prompt
         if template.negative_prompt != recipe.negative_prompt:
@@ -90,7 +92,8 @@ def write(recipe: Recipe) -> str:
         if text is not None:
             pairs[key] = text
     pairs |= noise_pairs(recipe)
-    pairs |= part_pairs(recipe) | region_pairs(recipe) | guidance_pairs(recipe.guidance_methods)
+    pairs |= part_pairs(recipe) | region_pairs(recipe)
+    pairs |= guidance_pairs(recipe.guidance_methods) | hires_guidance_pairs(recipe.hires)
     of_regions = [use.model for region in recipe.regions.regions for use in region.loras] if recipe.regions else []
     # By these hashes other programs and sites recognize LoRAs and embeddings.
     for key, refs, length in (
@@ -113,6 +116,12 @@ def write(recipe: Recipe) -> str:
         last_line.append(key if key == text else f"{key}: {_quote(text)}")
     lines.append(", ".join(last_line))
     return "\n".join(lines)
+
+
+def parse_names(text: str) -> list[str]:
+    """`name, "a name, with a comma"` as a list; names with a comma are JSON texts."""
+    names = [match[1] if match[2] is None else json.loads(match[1]) for match in _NAMES.finditer(text)]
+    return [name for name in map(str.strip, names) if name]
 
 
 def parse_hashes(text: str) -> dict[str, str]:

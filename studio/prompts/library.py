@@ -6,7 +6,7 @@ from itertools import islice, product
 from pathlib import Path
 
 from contract.errors import InvalidRecipe
-from contract.recipe import MAX_PROMPT_CHARACTERS, RecipeDraft, Template
+from contract.recipe import MAX_PROMPT_CHARACTERS, MAX_SEED, RecipeDraft, Template
 from studio.prompts.dynamic import MOST_COMBINATIONS, combinations, draw, is_dynamic
 from studio.prompts.styles import Styles, apply_styles, take_styles_off
 from studio.prompts.tags import TagList, read_tags
@@ -35,8 +35,11 @@ class PromptLibrary:
         """Tags to complete."""
         return read_tags(self._tags_dir)
 
-    def concrete(self, draft: RecipeDraft) -> RecipeDraft:
-        """A draft whose prompts are drawn and have their styles; as it was written it is kept as its template.
+    def concrete(self, draft: RecipeDraft) -> tuple[RecipeDraft, ...]:
+        """The drafts of a draft's jobs: prompts drawn and with their styles, as they were written kept as template.
+
+        There is one; where prompts are drawn, one for each picture, by seeds that follow one another even where the
+        pictures share theirs, as in variations.
 
         Raises:
             InvalidRecipe: a style or a wildcard is not here, or a template can't be read.
@@ -46,19 +49,24 @@ class PromptLibrary:
         if draft.hires:
             own = {f"hires.{name}": getattr(draft.hires, name) for name in _FIELDS}
             texts |= {field: text for field, text in own.items() if text is not None}
-        regions = draft.regions.regions if draft.regions else ()
-        for number, region in enumerate(regions):
+        for number, region in enumerate(draft.regions.regions if draft.regions else ()):
             for name in _FIELDS:
                 if getattr(region, name) is not None:
                     texts[f"regions.regions.{number}.{name}"] = getattr(region, name)
-        is_drawn = draft.dynamic and any(map(is_dynamic, texts.values()))
-        if not (draft.styles or is_drawn):
-            return draft.model_copy(update={"dynamic": False}) if draft.dynamic else draft
-        seed = draft.seed
-        if is_drawn:
-            seed = secrets.randbits(_SEED_BITS) if seed is None else seed
-            drawn = draw(list(texts.values()), self.wildcards, seed, list(texts))
-            texts = dict(zip(texts, drawn, strict=True))
+        if not (draft.dynamic and any(map(is_dynamic, texts.values()))):
+            plain = draft.model_copy(update={"dynamic": False}) if draft.dynamic else draft
+            return (self._with_styles(plain, texts),)
+        seed = secrets.randbits(_SEED_BITS) if draft.seed is None else draft.seed
+        seeded = draft.model_copy(update={"seed": seed})
+        drafts = []
+        for index in range(draft.count):
+            drawn = draw(list(texts.values()), self.wildcards, (seed + index) % (MAX_SEED + 1), list(texts))
+            drafts.append(self._with_styles(seeded.for_image(index), dict(zip(texts, drawn, strict=True))))
+        return tuple(drafts)
+
+    def _with_styles(self, draft: RecipeDraft, texts: dict[str, str]) -> RecipeDraft:
+        if not (draft.styles or draft.dynamic):
+            return draft
         styles = self.styles.named(draft.styles)
         for field, text in texts.items():
             if field.startswith("regions."):  # styles are for the whole picture
@@ -70,7 +78,7 @@ class PromptLibrary:
             own = {name: texts[f"hires.{name}"] for name in _FIELDS if f"hires.{name}" in texts}
             hires = hires.model_copy(update=own)
         of_regions = []
-        for number, region in enumerate(regions):
+        for number, region in enumerate(draft.regions.regions if draft.regions else ()):
             path = f"regions.regions.{number}"
             own = {name: texts[f"{path}.{name}"] for name in _FIELDS if f"{path}.{name}" in texts}
             of_regions.append(region.model_copy(update=own))
@@ -83,17 +91,10 @@ class PromptLibrary:
                     field=field,
                 )
         template = Template(prompt=draft.prompt, negative_prompt=draft.negative_prompt, styles=draft.styles)
-        if draft.template and draft.template.styles == draft.styles and not is_drawn:
+        if draft.template and draft.template.styles == draft.styles and not draft.dynamic:
             template = draft.template  # of these prompts: one of its combinations
         update = {name: texts[name] for name in _FIELDS}
-        done = {
-            "styles": (),
-            "dynamic": False,
-            "seed": seed,
-            "hires": hires,
-            "regions": drawn_regions,
-            "template": template,
-        }
+        done = {"styles": (), "dynamic": False, "hires": hires, "regions": drawn_regions, "template": template}
         return draft.model_copy(update={**update, **done})
 
     def combine(self, prompts: Sequence[str]) -> list[tuple[str, ...]]:

@@ -79,7 +79,9 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
     if draft.hires:
         hires = resolve_hires(draft.hires, finder, entry, sampler.id, (width, height), max_pixels)
     passes = [(sampler, schedule)]
+    methods, hires_methods = resolve_guidance(draft, finder, entry)
     if hires:
+        hires = hires.model_copy(update={"guidance_methods": hires_methods})
         passes.append((SAMPLERS[hires.sampler or sampler.id], hires.schedule or schedule))
     recipe = Recipe(
         prompt=draft.prompt,
@@ -105,7 +107,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
         count=draft.count,
         init_image=draft.init_image,
         mask=sized_mask(draft),
-        guidance_methods=resolve_guidance(draft, finder, entry),
+        guidance_methods=methods,
         controls=controls,
         ip_adapters=ip_adapters,
         hires=hires,

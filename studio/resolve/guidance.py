@@ -6,30 +6,49 @@ from catalog.families import FAMILIES
 from catalog.guidance import EXCLUSIVE, GUIDANCE_METHODS, Method, find_method, guidance_at
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe
-from contract.parts import GuidanceMethod
+from contract.parts import GuidanceMethod, GuidedPass
 from contract.recipe import ModelRef, RecipeDraft
 from studio.resolve.model_finder import Finder
 
 
-def resolve_guidance(draft: RecipeDraft, finder: Finder, entry: ModelEntry) -> tuple[GuidanceMethod, ...]:
-    """The methods by id, each with the values that are not its defaults, in the catalog's order.
+def resolve_guidance(
+    draft: RecipeDraft, finder: Finder, entry: ModelEntry
+) -> tuple[tuple[GuidanceMethod, ...], tuple[GuidanceMethod, ...] | None]:
+    """The methods by id, each with the values that are not its defaults, in the catalog's order; the hires pass's own.
 
     A draft that says nothing gets what the model asks for; not so a recipe that comes back, whose model is a ref.
     What changes nothing is left out, with a notice.
 
+    Returns:
+        Those of the first pass; and of the hires pass, None where it takes them over.
     Raises:
         InvalidRecipe: names the method and the value, or the two that don't go together.
     """
-    asked = draft.guidance_methods
+    asked, hires = draft.guidance_methods, draft.hires
     guidance = entry.defaults.guidance if draft.guidance is None else draft.guidance
     if asked is None:
         rescale = entry.defaults.cfg_rescale
-        if isinstance(draft.model, ModelRef) or not rescale or guidance <= 1 or entry.variant == "edit":
-            return ()
-        asked = (GuidanceMethod(id="cfg_rescale", values={"phi": rescale}),)
+        is_wanted = rescale and not isinstance(draft.model, ModelRef) and guidance > 1 and entry.variant != "edit"
+        asked = (GuidanceMethod(id="cfg_rescale", values={"phi": rescale}),) if is_wanted else ()
+    methods = _usable(asked, "guidance_methods", draft, finder, entry)
+    passes = [GuidedPass(guidance, methods, draft.steps or entry.defaults.steps)]
+    own = None
+    if hires:
+        if hires.guidance_methods is not None:
+            own = _usable(hires.guidance_methods, "hires.guidance_methods", draft, finder, entry)
+        scale = guidance if hires.guidance is None else hires.guidance
+        passes.append(GuidedPass(scale, methods if own is None else own, hires.steps or passes[0].steps))
+    _note_without_guidance(passes, finder)
+    return methods, own
+
+
+def _usable(
+    asked: Sequence[GuidanceMethod], part: str, draft: RecipeDraft, finder: Finder, entry: ModelEntry
+) -> tuple[GuidanceMethod, ...]:
+    """The methods of one pass. Raises as `resolve_guidance`; part: the field that they are in."""
     resolved: dict[str, GuidanceMethod] = {}
     for index, one in enumerate(asked):
-        field = f"guidance_methods.{index}"
+        field = f"{part}.{index}"
         method = find_method(one.id)
         if method is None:
             labels = [known.label for known in GUIDANCE_METHODS.values()]
@@ -42,7 +61,7 @@ def resolve_guidance(draft: RecipeDraft, finder: Finder, entry: ModelEntry) -> t
             raise InvalidRecipe(f"{method.label} is there twice.", "Remove one of them.", field=f"{field}.id")
         _check_fits(method, draft, entry, f"{field}.id")
         resolved[method.id] = GuidanceMethod(id=method.id, values=_own_values(method, one, field))
-    _check_together(list(resolved), asked)
+    _check_together(list(resolved), part)
     found = []
     for method in GUIDANCE_METHODS.values():
         if method.id not in resolved:
@@ -51,7 +70,6 @@ def resolve_guidance(draft: RecipeDraft, finder: Finder, entry: ModelEntry) -> t
             finder.notices.append(("no_effect", f"{method.label} is off with these values: it changes nothing."))
         else:
             found.append(resolved[method.id])
-    _note_without_guidance(draft, guidance, found, finder, draft.steps or entry.defaults.steps)
     return tuple(found)
 
 
@@ -93,7 +111,7 @@ def _check_fits(method: Method, draft: RecipeDraft, entry: ModelEntry, field: st
         raise InvalidRecipe(problem, "Remove it.", field=field)
 
 
-def _check_together(ids: Sequence[str], asked: Sequence[GuidanceMethod]) -> None:
+def _check_together(ids: Sequence[str], part: str) -> None:
     """Raises InvalidRecipe for two of which only one makes sense; the second is the one to remove."""
     for group, why in EXCLUSIVE:
         both = [name for name in ids if name in group]
@@ -103,20 +121,18 @@ def _check_together(ids: Sequence[str], asked: Sequence[GuidanceMethod]) -> None
         raise InvalidRecipe(
             f"{first} and {second} do not go together: {why}.",
             "Remove one of them.",
-            field=f"guidance_methods.{ids.index(both[1])}.id",
+            field=f"{part}.{ids.index(both[1])}.id",
         )
 
 
-def _note_without_guidance(
-    draft: RecipeDraft, guidance: float, found: Sequence[GuidanceMethod], finder: Finder, steps: int
-) -> None:
-    """A notice for each method that needs guidance where no step of any pass has it."""
-    scales = [guidance]
-    if draft.hires and draft.hires.guidance is not None:
-        scales.append(draft.hires.guidance)
-    if any(guidance_at(scale, found, step, steps) > 1 for scale in scales for step in range(steps)):
-        return
-    for one in found:
-        method = GUIDANCE_METHODS[one.id]
-        if method.needs_uncond:
-            finder.notices.append(("no_effect", f"{method.label} changes nothing at guidance {guidance:g}."))
+def _note_without_guidance(passes: Sequence[GuidedPass], finder: Finder) -> None:
+    """A notice for each method that needs guidance where no step of a pass that uses it has any."""
+    guided: set[str] = set()
+    for scale, methods, steps in passes:
+        if any(guidance_at(scale, methods, step, steps) > 1 for step in range(steps)):
+            guided |= {one.id for one in methods}
+    for scale, methods, _ in passes:
+        for method in (GUIDANCE_METHODS[one.id] for one in methods):
+            if method.needs_uncond and method.id not in guided:
+                guided.add(method.id)  # said once
+                finder.notices.append(("no_effect", f"{method.label} changes nothing at guidance {scale:g}."))

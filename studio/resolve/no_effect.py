@@ -127,10 +127,7 @@ def _covers_a_step(unit: _Unit, steps: int) -> bool:
 def idle_words(asked: Asked) -> Iterator[Notice]:
     """A negative prompt without guidance, and embeddings that are not here."""
     recipe, hires = asked.recipe, asked.recipe.hires
-    scales = [recipe.guidance]
-    if hires and hires.guidance is not None:
-        scales.append(hires.guidance)
-    is_read = any(needs_negative(scale, recipe.guidance_methods, recipe.steps) for scale in scales)
+    is_read = any(needs_negative(*one) for one in recipe.passes)
     if f"{recipe.negative_prompt}{recipe.negative_prompt_2 or ''}".strip() and not is_read:
         yield (
             "no_effect",

@@ -105,7 +105,7 @@ def settle_noise(noise: NoiseSettings | None, count: int) -> NoiseSettings | Non
             "Make fewer, or begin at an earlier place.",
             field="noise.batch_index",
         )
-    if noise.variation_strength and noise.variation_seed is None:
+    if (noise.variation_strength or noise.walk_from) and noise.variation_seed is None:
         return noise.model_copy(update={"variation_seed": secrets.randbits(32)})
     return noise
 

@@ -11,7 +11,8 @@ from tests.support.serving import Site, Visitor, until
 
 def test_a_prompt_alone_makes_a_picture(me: Visitor) -> None:
     answer = me.post("/api/v1/jobs", json={"prompt": "sea"})
-    assert answer.status_code == 202 and set(answer.json()) == {"id", "position"}
+    assert answer.status_code == 202 and set(answer.json()) == {"id", "position", "jobs"}
+    assert answer.json()["jobs"] == [answer.json()["id"]]
     job = me.finish(answer.json()["id"])
     assert job["state"] == "done" and job["progress"] == 1 and len(job["image_ids"]) == 1
     assert job["error"] is None and job["recipe"]["model"]["name"] == "starter"
@@ -20,6 +21,15 @@ def test_a_prompt_alone_makes_a_picture(me: Visitor) -> None:
 def test_a_seed_may_be_text_and_comes_back_as_text(me: Visitor) -> None:
     job = me.finish(me.paint(seed=str(MAX_SEED)))
     assert job["seed"] == str(MAX_SEED) and job["recipe"]["seed"] == MAX_SEED
+
+
+def test_a_dynamic_prompt_is_drawn_for_each_picture_in_a_job_of_its_own(me: Visitor) -> None:
+    draft = {"prompt": "a {red|blue|green|gray} sea", "dynamic": True, "seed": 1, "count": 4, "steps": 1}
+    answer = me.post("/api/v1/jobs", json=draft, headers={"Idempotency-Key": "drawn"}).json()
+    assert me.post("/api/v1/jobs", json=draft, headers={"Idempotency-Key": "drawn"}).json() == answer
+    made = [me.finish(job_id) for job_id in answer["jobs"]]
+    assert answer["id"] == answer["jobs"][0] and [len(job["image_ids"]) for job in made] == [1] * 4
+    assert [job["seed"] for job in made] == ["1", "2", "3", "4"] and len({job["recipe"]["prompt"] for job in made}) > 1
 
 
 def test_a_recipe_read_back_is_a_valid_draft(me: Visitor) -> None:

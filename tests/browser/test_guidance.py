@@ -51,6 +51,35 @@ def test_a_method_goes_into_the_job_and_back(there: Visitor) -> None:
     expect(value).to_have_value("2.5")
 
 
+def test_a_hires_pass_takes_methods_of_its_own(there: Visitor) -> None:
+    page = there.page
+    add(there, "PAG")
+    page.click("#hires-section summary >> nth=0")
+    page.get_by_role("switch", name="Paint once more, larger").click()
+    section = page.locator("#hires-section")
+    expect(section.locator(".unit")).to_have_count(0)
+    own = section.get_by_role("switch", name="Guidance methods of its own")
+    own.click()
+    expect(section.locator(".unit h3")).to_have_text("PAG")
+    section.get_by_role("button", name="Remove PAG").click()
+    section.get_by_role("button", name="Add a method").click()
+    page.get_by_role("menuitem", name="SAG", exact=True).click()
+    section.locator("[data-field='hires.guidance_methods.scale-sag'] input.number").fill("9")
+    there.ask("a barn")
+    expect(section.locator(".problem:visible")).to_contain_text("SAG: Scale is 9.")
+    section.locator("[data-field='hires.guidance_methods.scale-sag'] input.number").fill("0.5")
+    page.click("#generate")
+    there.wait_for("done")
+    recipe = painted(there.site)[-1]
+    assert [one.id for one in recipe.guidance_methods] == ["pag"]
+    assert recipe.hires and recipe.hires.guidance_methods
+    assert [(one.id, one.values) for one in recipe.hires.guidance_methods] == [("sag", {"scale": 0.5})]
+    own.click()
+    page.click("#generate")
+    page.wait_for_function("darkroom.job.view.get().phase === 'done'")
+    assert (hires := painted(there.site)[-1].hires) and hires.guidance_methods is None
+
+
 def test_what_is_wrong_is_said_at_its_row(there: Visitor) -> None:
     page = there.page
     add(there, "NAG")

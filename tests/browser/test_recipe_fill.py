@@ -50,6 +50,7 @@ HIRES = {
     "sampler": "euler",
     "schedule": "simple",
     "guidance": 4.5,
+    "guidance_methods": ({"id": "pag", "values": {"scale": 2.0}},),
     "prompt": "a barn, finer",
     "negative_prompt": "dull",
 }
@@ -84,6 +85,7 @@ NOISE = {
     "eta_seed_delta": 31337,
     "variation_seed": 2**60 + 3,
     "variation_strength": 0.25,
+    "walk_from": 0.05,
     "resize_width": 128,
     "resize_height": 64,
 }

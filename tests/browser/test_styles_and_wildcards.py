@@ -139,6 +139,27 @@ def test_wildcards_are_written_completed_and_drawn_for_each_picture(visitor: Vis
     recipes = painted(visitor.site)[before:]
     assert [recipe.seed for recipe in recipes] == [7, 8, 9, 10] and len({recipe.prompt for recipe in recipes}) > 1
     assert all(recipe.template and recipe.template.prompt == "a __zoo/animals__" for recipe in recipes)
+    page.get_by_role("button", name="Use settings").click()
+    expect(page.locator("textarea[name=prompt]")).to_have_value(recipes[-1].prompt)
+    expect(page.locator("#prompt-note")).to_have_text("Drawn from a template.")
+    page.get_by_role("button", name="Use the template").click()
+    expect(page.locator("textarea[name=prompt]")).to_have_value("a __zoo/animals__")
+    expect(page.locator("#prompt-note")).to_have_text("One of its choices is drawn.")
+
+
+def test_cancel_ends_all_pictures_of_a_template(visitor: Visitor) -> None:
+    page, worker = visitor.page, visitor.site.worker
+    page.fill("textarea[name=prompt]", "a {red|blue} barn")
+    page.get_by_role("radio", name="4").click()
+    before = len(painted(visitor.site))
+    worker.gate.clear()
+    page.click("#generate")
+    page.wait_for_function("darkroom.job.view.get().id && darkroom.job.waiting.get().length === 3")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".undo-bar")).to_contain_text("Ended at picture 1 of 4.")
+    page.wait_for_function("darkroom.job.waiting.get().length === 0 && !darkroom.job.isActive()")
+    worker.gate.set()
+    assert len(painted(visitor.site)) <= before + 2
 
 
 def test_all_combinations_are_counted_before_they_are_made(visitor: Visitor) -> None:

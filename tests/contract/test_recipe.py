@@ -252,6 +252,10 @@ def test_a_draft_names_its_models_and_its_parent() -> None:
         {"loras": [{"name": "ink"}]},
         {"hypernetworks": [{"model": "bend", "weight": -11}]},
         {"vae": ""},
+        {"noise": {"walk_from": 0.0, "variation_strength": 1.0}},
+        {"count": 4, "noise": {"walk_from": 0.0}},
+        {"count": 4, "noise": {"walk_from": 1.5}},
+        {"count": 4, "noise": {"source": "comfyui", "walk_from": 0.5}},
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(fields: dict[str, object]) -> None:

@@ -83,6 +83,16 @@ def test_methods_act_in_other_modes_too(fields: dict[str, Any], paint: Callable[
         assert paint(**fields, guidance_methods=used(name)).rgb != plain.rgb, name
 
 
+def test_a_hires_pass_may_have_methods_of_its_own(paint: Callable[..., RawImage]) -> None:
+    hires = {"scale": 1.5, "upscaler": "lanczos", "steps": 2, "strength": 0.6}
+    plain = paint(hires=hires)
+    both = paint(hires=hires, guidance_methods=used("pag"))
+    first = paint(hires=hires | {"guidance_methods": ()}, guidance_methods=used("pag"))
+    second = paint(hires=hires | {"guidance_methods": used("pag")})
+    assert len({plain.rgb, both.rgb, first.rgb, second.rgb}) == 4
+    assert paint(hires=hires | {"guidance_methods": used("pag")}, guidance_methods=used("pag")).rgb == both.rgb
+
+
 def test_an_inpainting_model_takes_every_method(paint: Callable[..., RawImage]) -> None:
     ref, images = picture()
     fields: dict[str, Any] = {"init_image": {"image": ref, "strength": 1.0}, "mask": {"image": ref}, "images": images}

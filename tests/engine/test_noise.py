@@ -18,6 +18,17 @@ from engine.sampling.philox import PhiloxGenerator, philox
 SHAPE = (1, 4, 8, 8)
 X = torch.zeros(SHAPE)
 SIGMAS = torch.tensor([14.6, 7.0, 3.0, 0.5, 0.03, 0.0])
+RECIPE = {
+    "prompt": "x",
+    "model": {"name": "m", "family": "sd1"},
+    "sampler": "euler",
+    "schedule": "simple",
+    "steps": 4,
+    "guidance": 5.0,
+    "width": 64,
+    "height": 64,
+    "seed": 10,
+}
 # What torch.randn of torch.manual_seed(0) gives on CUDA cards.
 CARD = [-0.9247, -0.4253, -2.6438, 0.1452, -0.1209, -0.5797, -0.6229, -0.3284, -1.0745, -0.3631, -1.6711, 2.2655]
 
@@ -110,26 +121,37 @@ def test_an_image_of_comfyuis_batch_is_that_row_of_its_noise() -> None:
 
 
 def test_images_of_a_job_differ_by_what_their_convention_counts() -> None:
-    base = {
-        "prompt": "x",
-        "model": {"name": "m", "family": "sd1"},
-        "sampler": "euler",
-        "schedule": "simple",
-        "steps": 4,
-        "guidance": 5.0,
-        "width": 64,
-        "height": 64,
-        "seed": 10,
-    }
-
     def third(noise: dict[str, object] | None) -> Recipe:
-        return Recipe.model_validate({**base, "noise": noise}).for_image(2)
+        return Recipe.model_validate({**RECIPE, "noise": noise}).for_image(2)
 
     assert third(None).seed == 12 and third({"source": "nv"}).seed == 12
     varied = third({"variation_seed": 2**64 - 1, "variation_strength": 0.5})
     assert varied.seed == 10 and varied.noise and varied.noise.variation_seed == 1
     batch = third({"source": "comfyui", "batch_index": 4})
     assert batch.seed == 10 and batch.noise and batch.noise.batch_index == 6
+
+
+def test_a_walk_goes_evenly_from_one_seeds_noise_to_the_others() -> None:
+    noise = {"variation_seed": 2, "variation_strength": 1.0, "walk_from": 0.0}
+    walk = Recipe.model_validate({**RECIPE, "count": 5, "noise": noise})
+    images = [walk.for_image(index) for index in range(5)]
+    strengths = [image.noise.variation_strength if image.noise else 0.0 for image in images]
+    assert strengths == [0.0, 0.25, 0.5, 0.75, 1.0] and {image.seed for image in images} == {10}
+    assert images[0] == Recipe.model_validate(RECIPE)  # the seed's own picture, by the same recipe
+    assert all(image.noise.walk_from is None for image in images if image.noise)
+    made = [noise_source(image.seed, image.noise, 8).first(SHAPE) for image in images]
+    assert torch.equal(made[0], white(10)) and torch.allclose(made[4], white(2), atol=1e-5)
+    # Along an arc: no step is much longer than another, and the middle is not flat.
+    steps = [float((after - before).norm()) for before, after in itertools.pairwise(made)]
+    assert max(steps) / min(steps) < 1.15 and abs(float(made[2].std()) - 1) < 0.1
+
+
+def test_a_walk_may_begin_and_end_anywhere() -> None:
+    noise = {"source": "cpu", "variation_seed": 2, "variation_strength": 0.0, "walk_from": 0.3, "eta_seed_delta": 5}
+    walk = Recipe.model_validate({**RECIPE, "count": 4, "noise": noise})
+    found = [image.noise for image in map(walk.for_image, range(4))]
+    assert [one.variation_strength for one in found if one] == [0.3, 0.2, 0.1, 0.0]
+    assert found[3] == NoiseSettings(source="cpu", eta_seed_delta=5)
 
 
 def test_a_brownian_path_is_torchsdes_and_its_parts_add_up() -> None:

@@ -59,7 +59,7 @@ PLAIN: dict[str, Any] = {
     "clip_skip": 2,
     "emphasis": "no_norm",
     "tiling": "x",
-    "template": {"prompt": "a {barn|fox}", "negative_prompt": "dull,\nSize: small", "styles": ["Ink", "Soft light"]},
+    "template": {"prompt": "a {barn|fox}", "negative_prompt": "dull,\nSize: small", "styles": ["Ink", 'Soft, "light"']},
     "sampler": "dpmpp_2m",
     "schedule": "karras",
     "steps": 33,
@@ -76,6 +76,7 @@ HIRES: dict[str, Any] = {
     "sampler": "euler_a",
     "schedule": "exponential",
     "guidance": 4.25,
+    "guidance_methods": [{"id": "pag", "values": {"scale": 2.5, "adaptive": 0.001}}],
     "prompt": 'a barn, "finer": yes',
     "negative_prompt": "dull, flat",
 }

@@ -191,6 +191,8 @@ def test_noise_is_settled_when_it_is_asked_for() -> None:
     assert settle_noise(NoiseSettings(), 4) is None and settle_noise(None, 4) is None
     drawn = settle_noise(NoiseSettings(variation_strength=0.2), 1)
     assert drawn is not None and drawn.variation_seed is not None
+    back = settle_noise(NoiseSettings(walk_from=0.2), 2)
+    assert back is not None and back.variation_seed is not None
     last = NoiseSettings(source="comfyui", batch_index=60)
     assert settle_noise(last, 4) is last
     with pytest.raises(InvalidRecipe, match="5 pictures from place 60 on are more than a batch of 64.") as found:

@@ -14,7 +14,7 @@ from contract.recipe import Recipe, RecipeDraft
 from contract.tasks import Generate
 from studio.jobs.costs import cost
 from studio.library.model_list import ModelList
-from studio.metadata.guidance_texts import guidance_fields, guidance_pairs
+from studio.metadata.guidance_texts import add_hires_guidance, guidance_fields, guidance_pairs
 from studio.metadata.infotext import parse_infotext, write
 from studio.resolve.draft import Resolved, resolve
 from studio.resolve.guidance import resolve_guidance
@@ -125,6 +125,16 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "CFG rescale and Dynamic thresholding do not go together: both take back the contrast of guidance.",
         "guidance_methods.1.id",
     ),
+    (
+        {"hires": {"guidance_methods": methods(apg={}, cfg_zero={})}},
+        "APG and CFG-Zero* do not go together: both put a formula of their own in place of guidance.",
+        "hires.guidance_methods.1.id",
+    ),
+    (
+        {"hires": {"guidance_methods": methods(pag={"scale": 50.0})}},
+        "PAG: Scale is 50.",
+        "hires.guidance_methods.0.values.scale",
+    ),
 ]
 
 
@@ -145,6 +155,37 @@ def test_without_guidance_a_notice_says_what_has_no_effect(models: ModelList) ->
     assert resolved(models, guidance=1.0, guidance_methods=rising).notices == ()
 
 
+def test_a_hires_pass_takes_over_the_methods_or_has_its_own(models: ModelList) -> None:
+    pag, rescale = methods(pag={}), methods(cfg_rescale={})
+
+    def hires_of(**hires: object) -> Recipe:
+        return resolved(models, seed=1, guidance_methods=pag, hires=hires).recipe
+
+    taken, none, own = hires_of(), hires_of(guidance_methods=()), hires_of(guidance_methods=rescale)
+    assert taken.hires and taken.hires.guidance_methods is None and taken.passes[1].methods == taken.guidance_methods
+    assert none.hires and none.hires.guidance_methods == () == none.passes[1].methods
+    assert own.passes[1].methods == RESCALE and own.passes[0].methods == taken.guidance_methods
+    assert len({taken.identity, none.identity, own.identity}) == 3
+    # What a pass without guidance makes idle is said of that pass alone.
+    idle = resolved(models, hires={"guidance": 1.0, "guidance_methods": rescale})
+    assert idle.notices == (("no_effect", "CFG rescale changes nothing at guidance 1."),)
+    assert resolved(models, guidance_methods=rescale, hires={"guidance": 1.0}).notices == ()
+    assert resolved(models, guidance=1.0, guidance_methods=rescale, hires={"guidance": 5.0}).notices == ()
+
+
+def test_a_hires_pass_without_methods_comes_back_from_its_infotext(models: ModelList) -> None:
+    for asked in ((), methods(pag={"scale": 2.0}, freeu={})):
+        recipe = resolved(models, seed=1, hires={"guidance_methods": asked}).recipe
+        assert recipe.hires
+        hires: dict[str, Any] = {"hires": {}}
+        pairs = parse_infotext(write(recipe)).pairs
+        assert add_hires_guidance(hires, pairs) >= {key for key in pairs if "pag" in key or "freeu" in key}
+        found = [GuidanceMethod.model_validate(one) for one in hires["hires"]["guidance_methods"]]
+        assert [one.id for one in found] == [one.id for one in recipe.hires.guidance_methods or ()]
+        assert not found or found[0].values["scale"] == 2.0
+        assert guidance_fields(pairs) == ([], set())
+
+
 def test_a_jobs_cost_counts_what_is_evaluated(models: ModelList) -> None:
     def of(**fields: object) -> float:
         return cost(Generate(recipe=resolved(models, steps=10, **fields).recipe))
@@ -156,6 +197,7 @@ def test_a_jobs_cost_counts_what_is_evaluated(models: ModelList) -> None:
     hires = {"scale": 2.0, "strength": 1.0}
     assert of(hires=hires) == pytest.approx(5 * plain)
     assert of(hires=hires, guidance_methods=methods(sag={})) == pytest.approx(7.5 * plain)
+    assert of(hires=hires | {"guidance_methods": ()}, guidance_methods=methods(sag={})) == pytest.approx(5.5 * plain)
 
 
 # Infotexts
@@ -234,12 +276,12 @@ def test_what_a_model_or_another_part_leaves_no_room_for_is_refused(models: Mode
     for method in GUIDANCE_METHODS.values():
         asked = draft(guidance_methods=({"id": method.id},))
         if method.suits_edit:
-            assert resolve_guidance(asked, Finder(models), editing)
+            assert resolve_guidance(asked, Finder(models), editing)[0]
         elif method.maker:
             with pytest.raises(InvalidRecipe, match="does not go with Starter, which guides by the picture too"):
                 resolve_guidance(asked, Finder(models), editing)
     asks_for_rescale = replace(editing, defaults=replace(entry.defaults, cfg_rescale=0.7))
-    assert resolve_guidance(draft(), Finder(models), asks_for_rescale) == ()
+    assert resolve_guidance(draft(), Finder(models), asks_for_rescale)[0] == ()
 
 
 def test_a_model_may_ask_for_another_rescale_or_none(tmp_path: Path) -> None:

@@ -173,6 +173,26 @@ def test_the_queue_refuses_more_than_an_owner_may_have(make_studio: Callable[...
     worker.gate.set()
 
 
+def test_the_jobs_of_one_draft_are_queued_all_or_none(make_studio: Callable[..., Studio]) -> None:
+    worker = FakeWorker()
+    studio = make_studio(worker, max_jobs_per_owner=3, max_jobs=5)
+    worker.gate.clear()
+    running = studio.submit(draft(), ME).id
+    wait_until(lambda: studio.job(running, ME).job.state == "running")
+    with pytest.raises(QueueFull, match="Each of the 4 pictures is a job; you have 0 waiting, and 3 may wait.") as full:
+        studio.submit(draft("{a|b}", dynamic=True, count=4), ME)
+    assert full.value.hint == "Ask for fewer pictures."
+    studio.submit(draft(), ME)
+    with pytest.raises(QueueFull, match="you have 1 waiting") as full:
+        studio.submit(draft("{a|b}", dynamic=True, count=3), ME)
+    assert full.value.hint.startswith("Cancel one or wait about")
+    assert len([row for row in studio.queue(ME) if row.state == "queued"]) == 1
+    studio.submit(draft("{a|b}", dynamic=True, count=2), ME)
+    with pytest.raises(QueueFull, match="3 jobs wait already, and this studio accepts 5."):
+        studio.submit(draft("{a|b}", dynamic=True, count=3), YOU)
+    worker.gate.set()
+
+
 def test_positions_count_down_and_others_take_turns(make_studio: Callable[..., Studio]) -> None:
     worker = FakeWorker()
     studio = make_studio(worker)

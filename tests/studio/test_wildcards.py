@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from contract import events
 from contract.errors import InvalidInput, InvalidRecipe, NotFound, RequestError
+from contract.tasks import Generate
 from studio.prompts.dynamic import MOST_COMBINATIONS, combinations, draw, is_dynamic
 from studio.prompts.library import PromptLibrary
 from studio.prompts.wildcards import Wildcards
 from studio.studio import Studio
-from tests.studio.conftest import draft, run
+from tests.studio.conftest import ME, draft, run
 
 
 @pytest.fixture
@@ -183,4 +184,30 @@ def test_a_job_is_drawn_by_its_seed_and_keeps_its_template(studio: Studio) -> No
     assert len({made(seed=number)[0] for number in range(12)}) > 3
     literal = next(event.record.recipe for event in run(studio, words) if isinstance(event, events.Saved))
     assert literal and literal.prompt == words and literal.template is None
-    assert studio.prompts.concrete(draft("a cat", dynamic=True)) == draft("a cat")
+    assert studio.prompts.concrete(draft("a cat", dynamic=True)) == (draft("a cat"),)
+
+
+def test_each_picture_is_drawn_anew_and_is_a_job(studio: Studio) -> None:
+    studio.prompts.wildcards.put("animals", "cat\ndog\nfox\nowl\nhen\nkoi\n")
+    words = "a {red|blue|green} __animals__"
+    alone = [studio.prompts.concrete(draft(words, dynamic=True, seed=seed))[0] for seed in (7, 8, 9)]
+    together = studio.prompts.concrete(draft(words, dynamic=True, seed=7, count=3, styles=()))
+    assert list(together) == alone and len({one.prompt for one in together}) > 1
+    handle = studio.submit(draft(words, dynamic=True, seed=7, count=3, steps=1), ME, key="one")
+    assert studio.submit(draft(words, dynamic=True, seed=7, count=3, steps=1), ME, key="one") == handle
+    jobs = [studio.job(job_id, ME).job.task for job_id in (handle.id, *handle.further)]
+    recipes = [task.recipe for task in jobs if isinstance(task, Generate)]
+    assert [(one.prompt, one.seed, one.count) for one in recipes] == [(one.prompt, one.seed, 1) for one in alone]
+    assert all(one.template and one.template.prompt == words for one in recipes)
+    assert handle.further == tuple(sorted(handle.further)) and handle.id < handle.further[0]
+
+
+def test_pictures_that_share_a_seed_are_drawn_anew_too(studio: Studio) -> None:
+    walk = {"noise": {"variation_strength": 1.0, "walk_from": 0.0}, "dynamic": True, "seed": 3, "count": 8, "steps": 1}
+    handle = studio.submit(draft("a {red|blue|green} barn", **walk), ME)
+    tasks = [studio.job(job_id, ME).job.task for job_id in (handle.id, *handle.further)]
+    recipes = [task.recipe for task in tasks if isinstance(task, Generate)]
+    assert len({one.prompt for one in recipes}) == 3 and {one.seed for one in recipes} == {3}
+    noises = [one.noise for one in recipes]
+    assert noises[0] is None and len({noise.variation_seed for noise in noises if noise}) == 1
+    assert [noise.variation_strength for noise in noises if noise][-1] == 1.0

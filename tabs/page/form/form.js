@@ -23,6 +23,7 @@ import { keep, observable, recall } from "../core/store.js";
  * @property {string} clip_skip
  * @property {string} emphasis
  * @property {string[]} styles names, in the order in which they are applied
+ * @property {any} template what the prompt of a picture that was filled in was drawn from, and that prompt as `drawn`
  * @property {any} controls list of units as in controlnet/control_units.js; "ip_adapters", "loras" and "hypernetworks"
  *   likewise
  * @property {any} guidance_methods list of rows as in guidance/guidance_units.js; "regions.regions" of regions as in

@@ -5,6 +5,7 @@ import { findModel } from "../core/model_list.js";
 import { formTab, go } from "../core/route.js";
 import { announce } from "../ui/live.js";
 import { offerUndo } from "../ui/undo_bar.js";
+import { isDynamic } from "./dynamic_text.js";
 import { change, form, presetOf } from "./form.js";
 import { fillRest } from "./panes.js";
 import { allParts } from "./recipe_parts.js";
@@ -67,6 +68,9 @@ export async function fillForm(recipe, { seed, count, words }) {
   patch.count = count ?? recipe.count ?? 1;
   patch.styles = [];
   Object.assign(patch, await stylesOf(recipe));
+  const { template } = recipe;
+  const isTemplate = isDynamic(template?.prompt ?? "") || isDynamic(template?.negative_prompt ?? "");
+  patch.template = isTemplate ? { ...template, drawn: patch.prompt } : null;
   const missing = await takeModel(recipe.model, patch);
   const model = patch.model ?? before.model;
   patch.preset = presetOf(model, patch.width ?? before.width, patch.height ?? before.height);

@@ -9,7 +9,7 @@ import { allParts, partsOf } from "./recipe_parts.js";
 import { follows } from "./size.js";
 
 /**
- * @typedef {{text: string, fixes: {label: string, patch: Object<string, string|boolean>}[], at?: string}} Problem
+ * @typedef {{text: string, fixes: {label: string, patch: Object<string, string|number|boolean>}[], at?: string}} Problem
  * at: the field that has it, where that is one of several alike
  */
 

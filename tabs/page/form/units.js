@@ -16,7 +16,7 @@ export function emptyUnit(part) {
 }
 
 /** The units of a part. */
-export const unitsOf = (part, values = form.get()) => values[part] ?? [];
+export const unitsOf = (part, values = form.get()) => values[part] || [];
 
 /** Whether nothing was put into a unit yet; it is passed over then. A method of guidance is named by its id. */
 export const isBlank = (unit) => !unit.image && !unit.model && !unit.id;

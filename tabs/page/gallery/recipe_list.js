@@ -77,6 +77,7 @@ function partRows({ init_image: start, mask, controls = [], ip_adapters = [], hi
     }),
     ...ip_adapters.map((reference) => ["Picture as prompt", `${nameOf(reference.model)} ${short(reference.weight)}`]),
     hires && ["Hires pass", `${short(hires.scale)}×, ${nameOf(hires.upscaler)}, strength ${short(hires.strength)}`],
+    hires?.guidance_methods && ["Hires guidance", hires.guidance_methods.map(methodWords).join(", ") || "No methods"],
   ];
 }
 

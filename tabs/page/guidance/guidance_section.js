@@ -1,4 +1,5 @@
-// The section of guidance: methods beside the guidance scale, a row each with its values, and a menu to add one.
+// The section of guidance: methods beside the guidance scale, a row each with its values, and a menu to add one. The
+// hires section shows the same rows for methods of its own.
 
 import { config } from "../core/config.js";
 import { list, showProblem, slider, textInput } from "../form/bound.js";
@@ -17,12 +18,13 @@ const SHOWN = 2; // values of a method that are seen at once; the others open on
 /** Fill the part. */
 export function guidance_section(element) {
   element.replaceChildren(
-    section({ name: PART, title: "Guidance", fields: [PART], summary: methodsSummary, body: () => [body()] }),
+    section({ name: PART, title: "Guidance", fields: [PART], summary: methodsSummary, body: () => [methodRows(PART)] }),
   );
-  joinRecipe("guidance_section", { write: writeMethods, read: readMethods, rules: { [PART]: methodsRule } });
+  joinRecipe("guidance_section", { write: writeMethods, read: readMethods, rules: { [PART]: (values) => methodsRule(PART, values) } });
 }
 
-function body() {
+/** The rows of a part of the form, and the menu. */
+export function methodRows(part) {
   const add = button({
     label: "Add a method",
     icon: "plus",
@@ -31,39 +33,39 @@ function body() {
       openMenu(
         add,
         "Methods of guidance",
-        methodsToAdd().map((method) => ({ label: method.label, icon: "plus", onchoose: () => take(method) })),
+        methodsToAdd(part).map((method) => ({ label: method.label, icon: "plus", onchoose: () => take(part, method) })),
       ),
   });
   const units = h("div.units", {});
-  const { box, problem } = field(PART, "", h("div.stack", {}, units, add), { note: config.explain[PART] });
-  showProblem(PART, add, problem, wholeVia(PART));
+  const { box, problem } = field(part, "", h("div.stack", {}, units, add), { note: config.explain[part] });
+  showProblem(part, add, problem, wholeVia(part));
   const rows = new Map();
   form.watch((now) => {
-    const used = unitsOf(PART, now).filter((unit) => methodOf(unit.id));
-    for (const { id } of used) if (!rows.has(id)) rows.set(id, makeRow(methodOf(id)));
+    const used = unitsOf(part, now).filter((unit) => methodOf(unit.id));
+    for (const { id } of used) if (!rows.has(id)) rows.set(id, makeRow(part, methodOf(id)));
     const shown = used.map(({ id }) => rows.get(id));
     if (shown.length !== units.children.length || shown.some((row, at) => units.children[at] !== row))
       units.replaceChildren(...shown);
-    add.hidden = !methodsToAdd().length || used.length >= config.limits[PART];
+    add.hidden = !methodsToAdd(part).length || used.length >= config.limits[PART];
   });
   return box;
 }
 
-function take(method) {
-  change({ [PART]: [...unitsOf(PART), methodUnit(method.id)] });
+function take(part, method) {
+  change({ [part]: [...unitsOf(part), methodUnit(method.id)] });
   announce(`${method.label} was added.`);
 }
 
-function makeRow(method) {
-  const made = method.parameters.map((parameter) => control(method, parameter));
+function makeRow(part, method) {
+  const made = method.parameters.map((parameter) => control(part, method, parameter));
   const [first, more] = [made.slice(0, SHOWN), made.slice(SHOWN)];
   const remove = button({
     label: `Remove ${method.label}`,
     icon: "trash",
     words: false,
     onclick: () => {
-      const index = unitsOf(PART).findIndex((unit) => unit.id === method.id);
-      removeUnit(PART, index, method.label);
+      const index = unitsOf(part).findIndex((unit) => unit.id === method.id);
+      removeUnit(part, index, method.label);
     },
   });
   return h(
@@ -71,7 +73,7 @@ function makeRow(method) {
     { "aria-label": method.label },
     h(
       "div.unit-head",
-      { "data-field": `${PART}.id-${method.id}` },
+      { "data-field": `${part}.id-${method.id}` },
       h("span.net-words", {}, h("h3", {}, method.label), h("p.hint", {}, method.does)),
       remove,
     ),
@@ -80,9 +82,9 @@ function makeRow(method) {
   );
 }
 
-function control(method, parameter) {
-  const via = valueVia(method.id, parameter);
-  const name = `${PART}.${parameter.id}`;
+function control(part, method, parameter) {
+  const via = valueVia(part, method.id, parameter);
+  const name = `${part}.${parameter.id}`;
   if (parameter.choices.length) return list(name, () => parameter.choices, parameter.label, via);
   if (typeof parameter.default === "number") {
     const look = { from: parameter.least, to: parameter.most, label: parameter.label };

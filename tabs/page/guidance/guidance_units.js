@@ -2,7 +2,7 @@
 
 import { config } from "../core/config.js";
 import { short } from "../core/words.js";
-import { form, number, typed } from "../form/form.js";
+import { number, typed } from "../form/form.js";
 import { setUnit, unitsOf } from "../form/units.js";
 
 export const PART = "guidance_methods";
@@ -32,43 +32,49 @@ function judgeValue(unit, name) {
 }
 
 /** Where one value of a method lives. A method is there once, so that its id is its place. @returns {any} */
-export function valueVia(id, parameter) {
-  const index = () => unitsOf(PART).findIndex((unit) => unit.id === id);
+export function valueVia(part, id, parameter) {
+  const index = () => unitsOf(part).findIndex((unit) => unit.id === id);
   return {
-    get: (values) => unitsOf(PART, values).find((unit) => unit.id === id)?.[parameter.id],
-    set: (value) => setUnit(PART, index(), { [parameter.id]: value }),
+    get: (values) => unitsOf(part, values).find((unit) => unit.id === id)?.[parameter.id],
+    set: (value) => setUnit(part, index(), { [parameter.id]: value }),
     standard: () => typed(parameter.default),
-    judge: () => (index() < 0 ? null : judgeValue(unitsOf(PART)[index()], parameter.id)),
-    field: `${PART}.${parameter.id}-${id}`,
+    judge: () => (index() < 0 ? null : judgeValue(unitsOf(part)[index()], parameter.id)),
+    field: `${part}.${parameter.id}-${id}`,
   };
 }
 
-/** The rule of the part: the first value that is wrong. */
-export function methodsRule(values) {
-  for (const unit of unitsOf(PART, values)) {
+/** The rule of a part, that of the form or of the hires pass: the first value that is wrong. */
+export function methodsRule(part, values) {
+  for (const unit of unitsOf(part, values)) {
     for (const name of Object.keys(unit)) {
       const problem = judgeValue(unit, name);
-      if (problem) return { ...problem, at: `${PART}.${name}-${unit.id}` };
+      if (problem) return { ...problem, at: `${part}.${name}-${unit.id}` };
     }
   }
   return null;
 }
 
-/** Put the methods into a draft; none has to be said where the model asks for some. */
-export function writeMethods(draft, values) {
-  const used = unitsOf(PART, values);
-  if (!used.length && !values.model?.defaults?.cfg_rescale) return;
-  draft[PART] = used.map((unit) => ({
+/** The rows of a part as a recipe has them. */
+export const methodsOf = (part, values) =>
+  unitsOf(part, values).map((unit) => ({
     id: unit.id,
     values: Object.fromEntries(
       methodOf(unit.id).parameters.map((one) => [one.id, isNumber(one) ? number(unit[one.id]) : unit[one.id]]),
     ),
   }));
+
+/** The methods of a recipe as rows. */
+export const rowsOf = (methods) =>
+  methods.filter((one) => methodOf(one.id)).map((one) => methodUnit(one.id, one.values));
+
+/** Put the methods into a draft; none has to be said where the model asks for some. */
+export function writeMethods(draft, values) {
+  if (unitsOf(PART, values).length || values.model?.defaults?.cfg_rescale) draft[PART] = methodsOf(PART, values);
 }
 
 /** Take the methods of a recipe over. */
 export function readMethods(recipe, patch) {
-  patch[PART] = (recipe[PART] ?? []).filter((one) => methodOf(one.id)).map((one) => methodUnit(one.id, one.values));
+  patch[PART] = rowsOf(recipe[PART] ?? []);
 }
 
 /** For the closed section: "CFG rescale 0.7, PAG 3"; more than two by their number. */
@@ -87,5 +93,5 @@ export function methodWords(unit) {
 }
 
 /** The methods that are not there yet. */
-export const methodsToAdd = () =>
-  config.guidance_methods.filter((method) => !unitsOf(PART, form.get()).some((unit) => unit.id === method.id));
+export const methodsToAdd = (part) =>
+  config.guidance_methods.filter((method) => !unitsOf(part).some((unit) => unit.id === method.id));

@@ -57,9 +57,14 @@ export function prompt_box(element) {
 const area = (name, placeholder, rows) =>
   promptArea({ name, placeholder, rows, get: (now) => now[name], set: (text) => change({ [name]: text }) });
 
-/** That a prompt is a template, and what can be made of it. */
+/** That a prompt is a template, and what can be made of it; or that it was drawn from one. */
 function templateNote(now, combined, combine) {
-  if (!isDynamic(now.prompt, now.negative_prompt)) return null;
+  if (!isDynamic(now.prompt, now.negative_prompt)) {
+    if (now.template?.drawn !== now.prompt) return null;
+    const { drawn: _, ...written } = now.template;
+    const patch = { prompt: "", negative_prompt: "", styles: [], ...written };
+    return { text: "Drawn from a template.", fixes: [{ label: "Use the template", patch }] };
+  }
   if (combined) return { text: combined.words, fixes: [{ label: "Make them", patch: {}, act: combined.make }] };
   return { text: drawnWords(now), fixes: [{ label: "All combinations", patch: {}, act: combine }] };
 }

@@ -38,12 +38,12 @@ export function promptNotes(areas, { read, put, none, also = () => null, onnew =
   const look = () => {
     const now = read(form.get());
     if (!now) return;
-    const key = JSON.stringify([now.prompt, now.negative_prompt, now.model?.name, now.emphasis, now.count, none(now)]);
+    const { prompt, negative_prompt: avoided, model, emphasis, count: pictures, template } = now;
+    const key = JSON.stringify([prompt, avoided, model?.name, emphasis, pictures, template, none(now)]);
     if (key === drawn) return;
     drawn = key;
     onnew();
-    const text = `${now.prompt} ${now.negative_prompt}`;
-    notes = lint(now, knownFor(text, pasted !== "" && names.some((name) => now[name] === pasted)));
+    notes = lint(now, knownFor(`${prompt} ${avoided}`, pasted !== "" && names.some((name) => now[name] === pasted)));
     for (const name of names) {
       const breaks = countTokens(now[name], now.model, now.emphasis).breaks.map(({ at }) => at);
       marks[name].show(

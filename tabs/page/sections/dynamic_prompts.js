@@ -1,4 +1,5 @@
-// Templates, {a|b} and __wildcards__: each picture gets a drawing of its own, or all combinations are made in turn.
+// Templates, {a|b} and __wildcards__: the server draws each picture anew, in a job of its own; or all combinations are
+// made in turn.
 
 import { inWords, post, Unreachable } from "../core/api.js";
 import { formTab } from "../core/route.js";
@@ -11,13 +12,38 @@ import { resultSize } from "../form/size.js";
 import { job } from "../jobs/job.js";
 import { offerUndo } from "../ui/undo_bar.js";
 
-/** Take Generate over where several pictures are to be drawn: a job for each. @returns {boolean} whether it did */
+/** Take Generate over where several pictures are to be drawn. @returns {boolean} whether it did */
 export function generateDrawn() {
-  const { count } = form.get();
-  if (count === 1 || !hasDynamic(form.get())) return false;
-  submitAll(Array.from({ length: count }, () => ({})));
+  if (form.get().count === 1 || !hasDynamic(form.get())) return false;
+  submitDrawn();
   return true;
 }
+
+async function submitDrawn() {
+  const tab = formTab();
+  const look = { ...resultSize(form.get(), tab), count: 1 };
+  try {
+    const { jobs } = await post("/jobs", await draft(tab));
+    jobs.forEach((id, index) => job.enqueue(id, look, noteOf(index, jobs.length)));
+    await endTogether(jobs);
+  } catch (problem) {
+    refuse(inWords(problem));
+  }
+}
+
+// One press began them, so that one press of Cancel, or a failure, ends them.
+async function endTogether(jobs) {
+  for (const [index, id] of jobs.entries()) {
+    const done = await job.whenEnded(id);
+    if (done.phase === "done") continue;
+    const rest = jobs.slice(index + 1);
+    if (rest.length) offerUndo(`Ended at ${noteOf(index, jobs.length)}.`, null);
+    for (const other of rest.reverse()) await job.cancel(other); // the last first, so that none begins meanwhile
+    return;
+  }
+}
+
+const noteOf = (index, of) => `picture ${index + 1} of ${of}`;
 
 /** Ask how many pictures the template means, say so, and make them when that is pressed. */
 export async function offerCombinations() {
@@ -36,7 +62,7 @@ export async function offerCombinations() {
   }
 }
 
-// Each waits for the one before, so that the queue stays free for others; the seeds follow one another.
+// Each waits for the one before, so that the queue stays free for others.
 async function submitAll(changes) {
   const tab = formTab();
   const first = await draft(tab);
@@ -44,7 +70,7 @@ async function submitAll(changes) {
   const seed = first.seed === undefined ? null : BigInt(first.seed);
   for (const [index, change] of changes.entries()) {
     const own = seed === null ? {} : { seed: String((seed + BigInt(index)) % (1n << 64n)) };
-    const note = `picture ${index + 1} of ${changes.length}`;
+    const note = noteOf(index, changes.length);
     try {
       const { id } = await post("/jobs", { ...first, ...change, ...own, count: 1 });
       job.enqueue(id, look, note);

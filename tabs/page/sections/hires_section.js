@@ -4,17 +4,21 @@ import { config, samplerLabel, schedulesFor } from "../core/config.js";
 import { formTab } from "../core/route.js";
 import { pixels, short } from "../core/words.js";
 import { entry, list, slider, toggle } from "../form/bound.js";
-import { form, number, partOf, startValues, typed } from "../form/form.js";
+import { change, form, number, partOf, startValues, typed } from "../form/form.js";
 import { upscalers } from "../form/parts_list.js";
 import { joinRecipe } from "../form/recipe_parts.js";
 import { judgeText, ranged } from "../form/rules.js";
 import { section } from "../form/section.js";
 import { sizeOf } from "../form/size.js";
 import { hiresSize } from "../form/size_rule.js";
+import { unitsOf } from "../form/units.js";
+import { methodRows } from "../guidance/guidance_section.js";
+import { methodsOf, methodsRule, PART, rowsOf } from "../guidance/guidance_units.js";
 import { h } from "../ui/dom.js";
 
 const OWN = ["scale", "upscaler", "steps", "strength", "sampler", "schedule", "guidance", "prompt", "negative_prompt"];
-const FIELDS = ["hires", ...OWN.map((name) => `hires.${name}`)];
+const METHODS = "hires.guidance_methods"; // a list where the pass has its own, else empty
+const FIELDS = ["hires", ...OWN.map((name) => `hires.${name}`), METHODS];
 
 /** Fill the part. */
 export function hires_section(element) {
@@ -28,6 +32,7 @@ export function hires_section(element) {
       "hires.prompt": (values) => (values.hires ? judgeText("hires.prompt", values["hires.prompt"]) : null),
       "hires.steps": (values) => (values["hires.steps"].trim() ? judge(values, "steps", true) : null),
       "hires.guidance": (values) => ((values["hires.guidance"] ?? "").trim() ? judge(values, "guidance") : null),
+      [METHODS]: (values) => (values.hires ? methodsRule(METHODS, values) : null),
     },
   });
 }
@@ -70,6 +75,7 @@ function body() {
     ),
     h("div.pair", {}, sampler, schedule),
     slider("hires.guidance", 0.5, { placeholder: "As above", above: "guidance" }),
+    ...guidance(),
     ...["prompt", "negative_prompt"].map((name) => entry(`hires.${name}`, { placeholder: "As above" })),
   );
   form.watch((now) => {
@@ -78,12 +84,31 @@ function body() {
   return [toggle("hires", "Paint once more, larger"), rest];
 }
 
+// Guidance methods of the second pass alone, at first those of the first.
+function guidance() {
+  const isOwn = toggle(METHODS, "Guidance methods of its own", {
+    get: (now) => now[METHODS],
+    set: (on) => change({ [METHODS]: on ? [...unitsOf(PART)] : "" }),
+    standard: () => "",
+    judge: () => null,
+    field: "hires.own_guidance",
+  });
+  const rows = methodRows(METHODS);
+  form.watch((now) => {
+    rows.hidden = !now[METHODS];
+  });
+  return [isOwn, rows];
+}
+
 function write(draft, values) {
-  if (values.hires) draft.hires = partOf("hires", values);
+  if (!values.hires) return;
+  draft.hires = partOf("hires", values);
+  if (values[METHODS]) draft.hires.guidance_methods = methodsOf(METHODS, values);
 }
 
 function read({ hires }, patch) {
   patch.hires = Boolean(hires);
+  patch[METHODS] = hires?.guidance_methods ? rowsOf(hires.guidance_methods) : "";
   const fresh = startValues(form.get().model);
   for (const name of OWN) {
     const value = hires?.[name] ?? fresh[`hires.${name}`];

@@ -1,8 +1,8 @@
 // What a sampler, its schedule and the noise are set to, where it is not their own default; rarely touched.
 
 import { config, samplerOf } from "../core/config.js";
-import { entry, list, slider } from "../form/bound.js";
-import { form, number, partOf, typed } from "../form/form.js";
+import { choice, entry, list, slider, toggle } from "../form/bound.js";
+import { change, form, number, partOf, typed } from "../form/form.js";
 import { joinRecipe } from "../form/recipe_parts.js";
 import { ranged } from "../form/rules.js";
 import { section } from "../form/section.js";
@@ -18,6 +18,9 @@ const DISCARD = "sampling.discard_penultimate";
 const OF_SAMPLER = ["eta", "s_churn", "s_tmin", "s_tmax", "s_noise"];
 const OF_SCHEDULE = ["sigma_min", "sigma_max", "rho"];
 const VARIATION = "noise.variation_strength";
+const WALK = "noise.walk_from"; // where a walk to the variation's seed begins; empty without one
+const WALKS = [4, 8, 12, 16].map((count) => [count, String(count)]);
+const USUAL_WALK = 8;
 
 const paths = (part) => Object.keys(config.defaults).filter((path) => path.startsWith(`${part}.`));
 const isSet = (now, path) => now[path] !== undefined && now[path] !== typed(config.defaults[path]);
@@ -49,6 +52,7 @@ function body() {
   return [
     list("noise.source", () => SOURCES),
     h("div.pair", {}, ownNumber("noise.variation_seed"), slider(VARIATION, 0.01)),
+    ...walk(),
     h("div.pair", {}, ownNumber("noise.resize_width"), ownNumber("noise.resize_height")),
     h("div.pair", {}, ownNumber("noise.eta_seed_delta"), ownNumber("noise.batch_index")),
     ...ofSampler.map(({ box }) => box),
@@ -59,6 +63,53 @@ function body() {
       ["false", "No"],
     ]),
   ];
+}
+
+// The pictures of a job on their way from the seed to the variation's.
+function walk() {
+  const isOn = toggle(WALK, "Walk to the other seed, picture by picture", {
+    get: (now) => now[WALK],
+    set: (on) => change(on ? walkThere(form.get()) : stayHere(form.get())),
+    standard: () => "",
+    judge: () => judgeWalk(form.get()),
+    field: WALK,
+  });
+  const pictures = choice("walk", WALKS, "Pictures on the way", {
+    get: (now) => now.count,
+    set: (count) => change({ count }),
+    standard: () => USUAL_WALK,
+    judge: () => null,
+    field: "walk",
+  });
+  form.watch((now) => {
+    pictures.hidden = !now[WALK];
+  });
+  return [isOn, pictures];
+}
+
+/** @param {any} now */
+const walkThere = ({ count, [VARIATION]: strength }) => ({
+  [WALK]: "0",
+  ...(number(strength) === 0 && { [VARIATION]: "1" }),
+  ...(count === 1 && { count: USUAL_WALK }),
+});
+
+/** @param {any} now */
+const stayHere = ({ [VARIATION]: strength }) => ({ [WALK]: "", ...(number(strength) === 1 && { [VARIATION]: "0" }) });
+
+/** @param {any} now */
+function judgeWalk({ count, [WALK]: from, [VARIATION]: strength }) {
+  if (!from) return null;
+  if (count === 1)
+    return {
+      text: "A walk to another seed has one picture.",
+      fixes: [{ label: `Make ${USUAL_WALK}`, patch: { count: USUAL_WALK } }],
+    };
+  if (number(strength) !== number(from)) return null;
+  return {
+    text: `The walk begins and ends at variation strength ${from}.`,
+    fixes: [{ label: "End at 1", patch: { [VARIATION]: "1" } }],
+  };
 }
 
 // A number or nothing.
@@ -74,7 +125,7 @@ function write(draft, now) {
   const noise = Object.fromEntries(
     Object.entries(partOf("noise", now)).filter(([name]) => isSet(now, `noise.${name}`)),
   );
-  if (!noise.variation_strength) delete noise.variation_seed;
+  if (!noise.variation_strength && !noise.walk_from) delete noise.variation_seed;
   if (Object.keys(noise).length) draft.noise = noise;
 }
 
@@ -95,5 +146,6 @@ function rules() {
       const isEmpty = String(now[path] ?? "").trim() === "" && config.defaults[path] === null;
       return isEmpty || (path === VARIATION && number(now[path]) === 0) ? null : ranged(path, now[path]);
     };
+  found[WALK] = judgeWalk;
   return found;
 }
