@@ -1,5 +1,5 @@
 """Figures 1, 2, 3 and 18 of the performance page: what loop, previews, worker and queue cost.
-Also the loop with a ControlNet, and with a mask; and each solver beside the scheduler that solves the same.
+Also the loop with a ControlNet, a mask, and regions; and each solver beside the scheduler that solves the same.
 
 `python -m benchmarks.overhead` measures them on the starter and on an SD 1.5-shaped checkpoint of random
 weights at 256², against a bare diffusers loop in the same process, on the same weights, noise and threads.
@@ -18,6 +18,7 @@ from benchmarks.controls import control_loop
 from benchmarks.jobs import through_the_process, through_the_queue
 from benchmarks.masks import inpaint_loop
 from benchmarks.measure import ROUNDS, Figure, Work, figure, report
+from benchmarks.regions import regional_loop
 from benchmarks.samplers import solver_steps
 from benchmarks.subjects import SD15, checkpoints
 from catalog.models import ModelEntry, describe
@@ -35,7 +36,7 @@ from engine.sampling.denoise import Controls, denoise
 from engine.sampling.noise import OwnNoise
 
 STARTER = Path(__file__).resolve().parent.parent / "models" / "starter"
-FIGURES = ("1", "2", "3", "18", "control", "inpaint", "samplers")
+FIGURES = ("1", "2", "3", "18", "control", "inpaint", "regions", "samplers")
 WITHOUT_A_MODEL = frozenset({"samplers"})
 PROMPT = "green hills at sunset, a sailboat on the lake"
 
@@ -169,6 +170,7 @@ def measure(subject: Subject, name: str, wanted: argparse.Namespace) -> Iterator
         "18": lambda: through_the_queue(subject, name, rounds, bare_loop),
         "control": lambda: control_loop(subject.entry, subject.recipe(), name, rounds, our_loop),
         "inpaint": lambda: inpaint_loop(subject.entry, subject.recipe(), name, rounds),
+        "regions": lambda: regional_loop(subject.entry, subject.recipe(), name, rounds),
     }
     for number in wanted.figures:
         if number not in WITHOUT_A_MODEL:

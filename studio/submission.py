@@ -131,11 +131,9 @@ class Submission:
         embeddings: list[str] = []
         for ref in recipe.embeddings:
             embeddings += prompt_names(ref.name)
-        prompts = (
-            [recipe.prompt, *(region.prompt for region in recipe.regions.regions)]
-            if recipe.regions
-            else [recipe.prompt]
-        )
+        prompts = [recipe.prompt]
+        for region in recipe.regions.regions if recipe.regions else ():
+            prompts.append(region.prompt)
         return found, (
             *found.notices,
             *unknown_words(" ".join(prompts), entry, embeddings),

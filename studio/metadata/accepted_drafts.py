@@ -24,6 +24,7 @@ _TEXTS = ("prompt", "negative_prompt")
 _TAG = re.compile(r"\s?<(?:lora|lyco|hypernet):[^<>\n]{1,800}>", re.IGNORECASE)
 _NUMBER = re.compile(r":\s*[+-]?[\d.]+\s*(?=\))")
 _BRACKET = re.compile(r"(?<!\\)[()\[\]]")
+_REGION = re.compile(r"regions\.regions\.(\d+)\.")
 _LEFT_OUT = "It was left out."
 
 
@@ -81,10 +82,11 @@ def _changes(draft: Draft, field: str) -> Iterator[tuple[Draft, str]]:
                 yield draft | {name: rest}, _LEFT_OUT
             else:
                 yield _without(draft, name), _LEFT_OUT
-    if named == "regions":
-        regions = draft["regions"]["regions"]
-        for index in range(len(regions)) if len(regions) > 1 else ():
-            rest = [*regions[:index], *regions[index + 1 :]]
+    refused = _REGION.match(field)
+    if refused:
+        rest = [*draft["regions"]["regions"]]
+        del rest[int(refused[1])]
+        if rest:
             yield draft | {"regions": draft["regions"] | {"regions": rest}}, _LEFT_OUT
     for name in _TEXTS:
         yield from _without_tags(draft, name)

@@ -1,4 +1,4 @@
-"""Regions as fields of an infotext, for people to read and for Darkroom to read back; other programs have no such thing.
+"""Regions as fields of an infotext, for people to read and for Darkroom to read back.
 
 Regions: base 0.2, common words first
 Region 1: "box 0 0 0.5 1, weight 1: a red boat <lora:ink:0.8>"      left, top, width, height; or mask and its sha256
@@ -64,11 +64,12 @@ def region_fields(pairs: Mapping[str, str], rename: Callable[[str], str]) -> tup
             region["mask"] = {"sha256": mask}
         else:
             region["box"] = dict(zip(("left", "top", "width", "height"), map(float, sides), strict=True))
-        negative_prompt = pairs.get(f"{key} negative prompt")
-        if negative_prompt is not None:
-            region["negative_prompt"] = rename(negative_prompt.removeprefix('""'))
+        used.add(key)
+        negative_key = f"{key} negative prompt"
+        if negative_key in pairs:
+            region["negative_prompt"] = rename(pairs[negative_key].removeprefix('""'))
+            used.add(negative_key)
         regions.append(region)
-        used |= {key, f"{key} negative prompt"}
     if not regions:
         return {}, set()
     return {"regions": {"base": float(whole[1]), "common": whole[2] == _COMMON, "regions": regions}}, used

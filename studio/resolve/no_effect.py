@@ -231,6 +231,7 @@ def mask_of_all(asked: Asked) -> Iterator[Notice]:
 
 CHECKS: tuple[Callable[[Asked], Iterator[Notice]], ...] = (
     idle_networks,
+    idle_regions,
     idle_units,
     idle_words,
     idle_init_image,

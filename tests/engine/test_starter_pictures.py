@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.regions import landed, painter, pairs
 from catalog.models import describe
 from contract.recipe import Recipe
 from contract.tasks import Generate
@@ -204,3 +205,12 @@ def test_a_hires_pass_keeps_the_composition(upscaler: str, draw: Draw, sunset: I
     larger = draw(hires={"scale": 1.5, "upscaler": upscaler, "strength": 0.2})
     assert larger.size == (192, 192)
     assert distance(larger.resize((128, 128), Image.Resampling.BOX), sunset) < 15
+
+
+def test_two_things_in_two_regions_land_where_asked_and_one_prompt_mixes_their_lands() -> None:
+    asked, paint = pairs(6), painter()
+    shares = []
+    for with_regions in (True, False):
+        painted = [paint(pair, seed, with_regions) for seed, pair in enumerate(asked)]
+        shares.append(float(np.mean(landed(painted, asked))))
+    assert shares[0] >= 0.8 and shares[1] <= 0.5  # of 64 of them, `python -m benchmarks.regions`
