@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler
 
+NO_SIGNAL = 1000.0  # a sigma that only the pure noise of models of zero terminal SNR exceeds
 FLOW_PREDICTION = "flow_prediction"
 # What a checkpoint's scheduler configuration may say of its table; everything else is the sampler's business.
 _TABLE_KEYS = (
@@ -44,6 +45,11 @@ class NoiseTable:
     def train_steps(self) -> int:
         """Timesteps that the model was trained on."""
         return len(self.sigmas)
+
+    @property
+    def is_zero_snr(self) -> bool:
+        """Whether the last timestep is noise alone, at a sigma that stands for infinity (Lin et al. 2023)."""
+        return not self.is_flow and bool(self.sigmas[-1] > NO_SIGNAL)
 
     def sigmas_at(self, timesteps: np.ndarray) -> np.ndarray:
         """Sigmas at timesteps of the table, which may lie between two of them; float64."""

@@ -152,7 +152,10 @@ def _spread(
 ) -> tuple[Tensor, Tensor]:
     """The sigma of each step, float32, and the timestep that the model takes there; falling, (steps,)."""
     grid = grid_of(row, schedule)
-    discards = row.discards_penultimate if settings.discard_penultimate is None else settings.discard_penultimate
+    discards = settings.discard_penultimate
+    if discards is None:
+        # The levels of a model of zero SNR are even in time: the last is no small one, and few steps can't spare it.
+        discards = row.discards_penultimate and not table.is_zero_snr
     count = steps + 1 if discards and steps > 1 else steps
     if grid.is_even_in_time:
         timesteps = getattr(schedules, grid.id)(count, table.train_steps)[:steps]

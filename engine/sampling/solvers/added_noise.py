@@ -1,11 +1,12 @@
 """What stochastic solvers add to the latents: churn before a step, ancestral noise behind it."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from engine.sampling.solvers.protocol import StepNoise
+from engine.sampling.solvers.protocol import Model, StepNoise
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,15 @@ class Churn:
             return x, sigma
         sigma_hat = sigma * (1 + min(self.s_churn / steps, 2**0.5 - 1))
         return x + epsilon * (sigma_hat**2 - sigma**2) ** 0.5, sigma_hat
+
+
+def is_fresh(model: Model, eta: float, h: float) -> bool:
+    """Whether most of the noise is new behind a step of the SDE, of length h in log sigma, on a run from pure noise.
+
+    Then the estimates before and behind it are of different images, and a polynomial through both extrapolates their
+    noise: streaks and halos. Other models' runs are left as they are published.
+    """
+    return model.sampling.table.is_zero_snr and 1 - math.exp(-2 * eta**2 * h) > 0.5
 
 
 def split_ancestral(sigma: Tensor, sigma_next: Tensor, eta: float = 1.0) -> tuple[Tensor, Tensor]:

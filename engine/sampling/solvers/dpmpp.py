@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from engine.sampling.solvers.added_noise import is_fresh
 from engine.sampling.solvers.protocol import Model, Solution, StepNoise
 
 
@@ -80,6 +81,9 @@ def sample_dpmpp_3m_sde(
     D0s: list[Tensor] = []  # the newest first
     for s, t in pairwise(range(len(sigmas))):
         D0s = [model(x, sigmas[s]), *D0s[:2]]
+        longest = float(torch.diff(lambda_[max(0, s - 1) : t + 1]).max())
+        if is_fresh(model, eta**0.5, longest):
+            D0s = D0s[:2]
         if sigmas[t] == 0:
             yield D0s[0], sigmas[t]
             return

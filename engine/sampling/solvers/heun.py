@@ -6,14 +6,17 @@ Source: Karras et al. 2022 (arXiv 2206.00364), algorithm 2: Euler's step, correc
 from collections.abc import Generator
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from engine.sampling.noise_table import NO_SIGNAL
 from engine.sampling.schedules import karras
 from engine.sampling.solvers.added_noise import Churn
 from engine.sampling.solvers.protocol import Model, Solution, StepNoise
 
 _RESTART_BETWEEN = (0.1, 2.0)  # sigmas
+_LONG = 3.0  # ratio of the sigmas of a step: up to it no weight of Heun's is above 1
 _FEWEST_STEPS_TO_RESTART, _FEWEST_TO_RESTART_TWICE = 20, 36
 
 
@@ -71,9 +74,26 @@ def _step(
     d = (x - model(x, sigma)) / sigma
     x_next = yield x + d * dt, sigma_next
     if sigma_next > 0:
-        d_next = (x_next - model(x_next, sigma_next)) / sigma_next
-        x_next = yield x + (d + d_next) / 2 * dt, sigma_next
+        denoised_next = model(x_next, sigma_next)
+        x_next = yield x + dt * mean_slope(model, x, d, x_next, denoised_next, sigma, sigma_next), sigma_next
     return x_next
+
+
+def mean_slope(
+    model: Model, x: Tensor, d: Tensor, x_next: Tensor, denoised_next: Tensor, sigma: Tensor, sigma_next: Tensor
+) -> Tensor:
+    """The slope of Heun's step from d, that at its beginning, and from what the model says at its end.
+
+    The mean of both weighs the second estimate by half the ratio of the sigmas, and the first by about as much below 0:
+    hundreds in a step from pure noise. In long steps of such a run (zero terminal SNR) the estimate is a line in log
+    sigma instead, of the same order, whose weights are between 0 and 1.
+    """
+    if not model.sampling.table.is_zero_snr or sigma <= _LONG * sigma_next:
+        return (d + (x_next - denoised_next) / sigma_next) / 2
+    left, h = sigma_next / sigma, (sigma / sigma_next).log()
+    denoised = x - sigma * d
+    solution = left * x + (1 - left) * denoised + (1 - (1 - left) / h) * (denoised_next - denoised)
+    return (solution - x) / (sigma_next - sigma)
 
 
 def _levels_with_restarts(sigmas: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -83,7 +103,12 @@ def _levels_with_restarts(sigmas: Tensor) -> list[tuple[Tensor, Tensor]]:
         return list(pairwise(sigmas))
     length, times = (9, 1) if steps < _FEWEST_TO_RESTART_TWICE else (steps // 4, 2)
     largest, smallest = float(sigmas[0]), float(sigmas[-2])
-    main = torch.from_numpy(karras(steps - length * times, smallest, largest)).to(sigmas.dtype)
+    if largest <= NO_SIGNAL:
+        levels_of_main = karras(steps - length * times, smallest, largest)
+    else:  # Karras' curve would spend half of its steps where there is no signal
+        places = np.linspace(0, steps - 1, steps - length * times)
+        levels_of_main = np.exp(np.interp(places, np.arange(steps), sigmas[:-1].log().numpy()))
+    main = torch.from_numpy(levels_of_main).to(sigmas.dtype)
     low, high = (int((main - level).abs().argmin()) for level in _RESTART_BETWEEN)
     if high >= low:
         return list(pairwise(sigmas))  # it begins below

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from engine.sampling.solvers.adams import adams_weights
+from engine.sampling.solvers.heun import mean_slope
 from engine.sampling.solvers.protocol import Model, Solution, StepNoise
 
 # For even steps, by order.
@@ -76,7 +77,7 @@ def sample_plms(model: Model, x: Tensor, sigmas: Tensor, noise: StepNoise) -> So
         slope = _weighted(_BASHFORTH[min(len(ds), 3)], [d, *ds[:3]])
         if not ds and sigma_next > 0:
             ahead = yield x + (sigma_next - sigma) * d, sigma_next
-            slope = (d + (ahead - model(ahead, sigma_next)) / sigma_next) / 2
+            slope = mean_slope(model, x, d, ahead, model(ahead, sigma_next), sigma, sigma_next)
         ds = [d, *ds[:2]]
         x = yield (x + (sigma_next - sigma) * slope if sigma_next > 0 else denoised), sigma_next
 

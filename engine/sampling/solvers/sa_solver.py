@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from engine.sampling.solvers.adams import adams_weights
+from engine.sampling.solvers.added_noise import is_fresh
 from engine.sampling.solvers.protocol import Model, Solution, StepNoise
 
 _PREDICTOR_ORDER, _CORRECTOR_ORDER = 3, 4
@@ -28,7 +29,10 @@ def sample_sa_solver(
     steps = len(sigmas) - 1
     x_last, added, tau = x, torch.zeros_like(x), 0.0
     for step, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
-        estimates = [model(x, sigma), *estimates[: _CORRECTOR_ORDER - 1]]
+        kept = _CORRECTOR_ORDER - 1
+        if step and is_fresh(model, tau, float((sigmas[step - 1] / sigma).log())):
+            kept = 0
+        estimates = [model(x, sigma), *estimates[:kept]]
         if sigma_next == 0:
             yield estimates[0], sigma_next
             return
