@@ -82,7 +82,7 @@ def prompt_notes(recipe: Recipe, *, takes_strength: bool = True) -> tuple[tuple[
 def _read_prompt(field: str, text: str, steps: int, emphasis: Emphasis, after: int | None = None) -> _Reading:
     """Parse a prompt. after: How many steps were made before this pass. Raises InvalidRecipe."""
     try:
-        composes = field in ("prompt", "hires.prompt")
+        composes = field.split(".")[-1] == "prompt"
         prompt = parse_prompt(text, steps, composes=composes, after=after, emphasis=emphasis)
         looked_at: Sequence[int] = range(steps)
         if prompt.is_static:

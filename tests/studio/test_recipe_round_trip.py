@@ -26,6 +26,7 @@ from contract.parts import (
     SamplerSettings,
 )
 from contract.recipe import ModelKind, ModelRef, Recipe, RecipeDraft
+from contract.regions import Region, Regions
 from studio.library.model_list import ModelList
 from studio.metadata import infotext
 from studio.metadata.image_files import KEYWORD, PictureFacts
@@ -96,6 +97,19 @@ WHOLE: dict[str, Any] = {
         {"id": "guidance_curve", "values": {"shape": "points", "end": 2.5, "points": "0:7, 1:2.5"}},
     ],
     "refiner": {"model": ref("starter"), "at": 0.7},
+    "regions": {
+        "base": 0.35,
+        "common": False,
+        "regions": [
+            {
+                "prompt": 'a fox, "quick", (red:1.2)',
+                "negative_prompt": "dull, a hen",
+                "weight": 0.8,
+                "box": {"left": 0.125, "top": 0.25, "width": 0.5, "height": 0.7},
+            },
+            {"prompt": "a hen", "weight": 1.5, "box": {"left": 0.625, "top": 0.0, "width": 0.375, "height": 1.0}},
+        ],
+    },
     "init_image": {
         "image": PICTURE,
         "strength": 0.4,
@@ -179,6 +193,10 @@ def test_every_field_has_a_row_that_is_not_its_default() -> None:
         defaults = {field: facts.default for field, facts in kind.model_fields.items() if not facts.is_required()}
         assert not [field for field, default in defaults.items() if value[field] == default], name
     assert set(WHOLE["init_image"]["outpaint"]) == set(Outpaint.model_fields)
+    assert set(WHOLE["regions"]) == set(Regions.model_fields)
+    region = WHOLE["regions"]["regions"][0]
+    # A box or a mask, which has no name there; LoRAs come back as tags of its prompt (test_regions.py).
+    assert {*region, "mask", "loras"} == set(Region.model_fields)
 
 
 @pytest.fixture(scope="module")

@@ -260,7 +260,8 @@ def test_choices_in_a_region_s_prompt_are_drawn_and_styles_are_the_picture_s(tmp
     (tmp_path / "styles.csv").write_text("name,prompt,negative_prompt\nfilm,{prompt} on film,blur\n")
     library = PromptLibrary(tmp_path, ())
     asked = read(region("a {dog|dog}"), dynamic=True, styles=["film"], seed=4)
-    done = library.concrete(asked)
+    (done,) = library.concrete(asked)
     assert done.prompt == "a barn on film" and done.regions is not None
     assert [one.prompt for one in done.regions.regions] == ["a dog"]
-    assert library.concrete(read(region("a {dog|dog}"), styles=["film"])).regions == read(region("a {dog|dog}")).regions
+    (written,) = library.concrete(read(region("a {dog|dog}"), styles=["film"]))
+    assert written.regions == read(region("a {dog|dog}")).regions

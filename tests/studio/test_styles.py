@@ -70,7 +70,7 @@ def test_a_job_gets_its_styles_and_the_picture_gives_them_back(studio: Studio) -
     assert found.draft and found.draft["template"] == recipe.template.model_dump(mode="json")
     assert 'Styles: "Ink, Soft", Template: a cat, Negative Template: blurry' in (found.infotext or "")
     again = RecipeDraft.model_validate_json(json.dumps(found.draft))
-    assert studio.prompts.concrete(again) == again  # nothing is applied twice
+    assert studio.prompts.concrete(again) == (again,)  # nothing is applied twice
 
 
 def test_another_programs_text_gives_its_styles_back(studio: Studio) -> None:
