@@ -68,12 +68,13 @@ export function makeRegionRow(id, onremove) {
     ),
   );
   form.watch((now) => {
+    const region = regionOf(id, now);
+    if (!region) return;
     const at = numberOf(id, now);
-    if (!at) return;
     made.style.setProperty("--region", `var(--region-${at})`);
     setText(number, String(at));
     setText(title, `Region ${at}`);
-    setText(said, regionMore(regionOf(id, now)));
+    setText(said, regionMore(region));
     made.setAttribute("aria-label", `Region ${at}`);
     prompt.setAttribute("aria-label", `Prompt of region ${at}`);
     remove.setAttribute("aria-label", `Remove region ${at}`);
