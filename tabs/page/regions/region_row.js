@@ -68,9 +68,9 @@ export function makeRegionRow(id, onremove) {
     ),
   );
   form.watch((now) => {
-    const at = numberOf(id, now);
     const region = regionOf(id, now);
-    if (!at || !region) return;
+    if (!region) return;
+    const at = numberOf(id, now);
     made.style.setProperty("--region", `var(--region-${at})`);
     setText(number, String(at));
     setText(title, `Region ${at}`);
