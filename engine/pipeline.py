@@ -15,11 +15,12 @@ from catalog.guidance import changes_unet
 from catalog.samplers import SAMPLERS, resolve_schedule
 from catalog.upscalers import UPSCALERS
 from contract.errors import InvalidRecipe
+from contract.prompt import Part
 from contract.recipe import Hires, ModelRef, Recipe
 from contract.sizes import hires_size
 from contract.work import RawImage
 from engine.adapters.instruct_pix2pix import edit_channels, edit_conditions
-from engine.adapters.prompt_encoder import Conditioning, EmbeddingCache, encode_prompts
+from engine.adapters.prompt_encoder import NO_T5, Conditioning, EmbeddingCache, T5Prompts, encode_prompts, parts_of
 from engine.adapters.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions
 from engine.device.attention import has_plain_attention
 from engine.images.depth import depth_of
@@ -55,6 +56,7 @@ class PassInputs:
         images: PNGs of the work item by sha256.
         upscale: Brings an image to a size with an upscaler.
         loaded: The models of its LoRAs, controls and image prompts; None where it has none.
+        t5: What T5 reads of its prompts.
         share: Shares its evaluations with other jobs (`batching.py`); None where it runs alone.
     """
 
@@ -62,6 +64,7 @@ class PassInputs:
     embeddings: EmbeddingCache
     upscale: UpscaleFunction
     loaded: JobModels | None = None
+    t5: T5Prompts = NO_T5
     share: Share | None = None
 
     @property
@@ -152,7 +155,7 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
         image = region.image
         init_latents = encode_init_image(region, size, bundle, lambda: depth_of(recipe, image, bundle, inputs.images))
         channels = init_latents.channels
-    conditioning = encode_prompts(recipe, bundle, inputs.embeddings, inputs.textual_inversions)
+    conditioning = encode_prompts(recipe, bundle, inputs.embeddings, inputs.textual_inversions, t5=inputs.t5)
     if variant == "edit" and recipe.init_image and channels is not None:
         conditioning = replace(conditioning, at=edit_conditions(conditioning.at, recipe.init_image.image_guidance))
         channels = edit_channels(channels, conditioning.at(0))
@@ -161,8 +164,7 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
 
     second = None
     if recipe.hires:
-        larger = second_pass(recipe, recipe.hires)
-        hires_steps = larger.steps - first_step(larger.steps, recipe.hires.strength)
+        larger, hires_steps = second_pass(recipe, recipe.hires)
         second = ImagePlan(
             larger,
             bundle,
@@ -171,6 +173,7 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
                 bundle,
                 inputs.embeddings,
                 inputs.textual_inversions,
+                t5=inputs.t5,
                 hires_steps=hires_steps,
                 after=recipe.steps,
             ),
@@ -181,15 +184,24 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
     return ImagePlan(recipe, bundle, conditioning, region, init_latents, channels, controls, second)
 
 
-def second_pass(recipe: Recipe, hires: Hires) -> Recipe:
-    """The recipe of the hires pass: the same, but for what the pass overrides."""
+def second_pass(recipe: Recipe, hires: Hires) -> tuple[Recipe, int]:
+    """The recipe of the hires pass, the same but for what the pass overrides, and how many steps it runs."""
     width, height = hires_size((recipe.width, recipe.height), hires.scale)
     changes: dict[str, object] = {"width": width, "height": height, "init_image": None}
     for name in ("steps", "sampler", "schedule", "guidance", "prompt", "negative_prompt"):
         value = getattr(hires, name)
         if value is not None:
             changes[name] = value
-    return recipe.model_copy(update=changes)
+    larger = recipe.model_copy(update=changes)
+    return larger, larger.steps - first_step(larger.steps, hires.strength)
+
+
+def parts_of_passes(recipe: Recipe) -> tuple[Part, ...]:
+    """Every part of the prompts that is read in any pass. Raises InvalidRecipe."""
+    parts = parts_of(recipe)
+    if recipe.hires:
+        parts += parts_of(*second_pass(recipe, recipe.hires), after=recipe.steps)
+    return tuple(dict.fromkeys(parts))
 
 
 def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Progress | Upscaling]:

@@ -6,16 +6,18 @@ its own way.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import CLIPTokenizer
 
 from catalog.guidance import needs_negative
+from contract.errors import ModelProblem
 from contract.prompt import Part, Piece, Prompt, parse_prompt
 from contract.recipe import Recipe
 from contract.values import Emphasis
@@ -88,6 +90,17 @@ def _bytes_of(encoded: Encoded) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class T5Prompts:
+    """What T5 reads (`t5.py`): of each part of a job's prompts the embeds, (1, tokens, width), and what to say of it."""
+
+    embeds: Mapping[Part, Tensor] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+NO_T5 = T5Prompts()
+
+
+@dataclass(frozen=True, slots=True)
 class Conditioning:
     """A recipe's prompts, encoded for every step.
 
@@ -107,6 +120,7 @@ def encode_prompts(
     cache: EmbeddingCache,
     textual_inversions: TextualInversions = NO_TEXTUAL_INVERSIONS,
     *,
+    t5: T5Prompts = NO_T5,
     hires_steps: int | None = None,
     after: int | None = None,
 ) -> Conditioning:
@@ -114,19 +128,15 @@ def encode_prompts(
 
     Args:
         textual_inversions: Those that the prompts may name.
+        t5: What T5 reads of them, where the checkpoint has one.
         hires_steps: Those that a hires pass runs; None: this is the first pass. A first pass that begins from an init
             image runs fewer than the recipe's, yet [a:b:0.5] is half of the recipe's, as in A1111.
         after: Of a hires pass, the steps of the first.
     Raises:
         InvalidRecipe: a weight is beyond every number, or clip skip leaves no layer.
     """
-    count = recipe.steps if hires_steps is None else hires_steps
-    emphasis = recipe.emphasis
-    prompt = parse_prompt(recipe.prompt, count, after=after, emphasis=emphasis)
-    negative = parse_prompt(recipe.negative_prompt, count, composes=False, after=after, emphasis=emphasis)
-    encoder = _PromptEncoder(bundle, cache, recipe, textual_inversions)
-    if prompt.is_static and negative.is_static:
-        count = 1
+    prompt, negative, count = _parsed(recipe, hires_steps, after)
+    encoder = _PromptEncoder(bundle, cache, recipe, textual_inversions, t5)
     encoded: dict[object, Conditions] = {}
     by_step: list[Conditions] = []
     for step in range(max(1, count)):
@@ -139,6 +149,25 @@ def encode_prompts(
     return Conditioning(lambda step: by_step[min(step, last)], notices)
 
 
+def _parsed(recipe: Recipe, hires_steps: int | None, after: int | None) -> tuple[Prompt, Prompt, int]:
+    """Prompt and negative prompt, and in how many steps they may change. Arguments as of `encode_prompts`."""
+    count, emphasis = recipe.steps if hires_steps is None else hires_steps, recipe.emphasis
+    prompt = parse_prompt(recipe.prompt, count, after=after, emphasis=emphasis)
+    negative = parse_prompt(recipe.negative_prompt, count, composes=False, after=after, emphasis=emphasis)
+    return prompt, negative, 1 if prompt.is_static and negative.is_static else count
+
+
+def parts_of(recipe: Recipe, hires_steps: int | None = None, after: int | None = None) -> tuple[Part, ...]:
+    """Every part of the prompts that is read at any step. Arguments as of `encode_prompts`."""
+    prompt, negative, count = _parsed(recipe, hires_steps, after)
+    parts: dict[Part, None] = {}
+    for step in range(max(1, count)):
+        parts.update(dict.fromkeys(prompt.at(step)))
+        if is_guided(recipe):
+            parts.update(dict.fromkeys(negative.at(step)))
+    return tuple(parts)
+
+
 def is_guided(recipe: Recipe) -> bool:
     """Whether the negative prompt is read: guidance 1 (or less) at every step follows the prompt alone."""
     return needs_negative(recipe.guidance, recipe.guidance_methods, recipe.steps)
@@ -147,8 +176,10 @@ def is_guided(recipe: Recipe) -> bool:
 class _PromptEncoder:
     """Encodes for one recipe and one lease."""
 
-    def __init__(self, bundle: Bundle, cache: EmbeddingCache, recipe: Recipe, inversions: TextualInversions) -> None:
-        self._bundle, self._cache, self._recipe, self._inversions = bundle, cache, recipe, inversions
+    def __init__(
+        self, bundle: Bundle, cache: EmbeddingCache, recipe: Recipe, inversions: TextualInversions, t5: T5Prompts
+    ) -> None:
+        self._bundle, self._cache, self._recipe, self._inversions, self._t5 = bundle, cache, recipe, inversions, t5
         self._split: dict[Part, Chunks] = {}
         config: Any = bundle.modules[bundle.family.facts.text_encoders[0].component].config
         # Without begin and end.
@@ -175,11 +206,31 @@ class _PromptEncoder:
                 embeds = embeds * 0
                 if embeds_pooled is not None:
                     embeds_pooled = embeds_pooled * 0
+            if family.facts.t5 is not None:
+                embeds = self._with_t5(embeds, batch[number], family.facts.t5.tokens)
             prompt_embeds.append(embeds)
             if embeds_pooled is not None:
                 pooled.append(embeds_pooled)
         added = family.added(torch.cat(pooled) if pooled else None, self._recipe.width, self._recipe.height)
         return Conditions(torch.cat(prompt_embeds), tuple(part.weight for part in parts), guided, added)
+
+    def _with_t5(self, embeds: Tensor, part: Part, tokens: int) -> Tensor:
+        """CLIP's embeds, (1, n, width), widened by zeros, then T5's; without T5 zeros, as in training at times.
+
+        Source: Esser et al. 2024 (arXiv 2403.03206), section 4 and B.3.
+        """
+        denoiser: Any = self._bundle.modules[self._bundle.family.facts.denoiser]
+        width = denoiser.config.joint_attention_dim
+        of_t5 = self._t5.embeds.get(part)
+        if of_t5 is None:
+            of_t5 = embeds.new_zeros(1, tokens, width)
+        if embeds.shape[-1] > width or of_t5.shape[-1] != width:
+            raise ModelProblem(
+                f"The prompts are encoded {embeds.shape[-1]} (CLIP) and {of_t5.shape[-1]} (T5) wide; "
+                f"{self._bundle.ref.name} takes {width}.",
+                "Use the text encoders that the model was made for.",
+            )
+        return torch.cat([functional.pad(embeds, (0, width - embeds.shape[-1])), of_t5.to(embeds)], dim=1)
 
     def truncation_notices(self, prompts: dict[str, Prompt]) -> tuple[str, ...]:
         """A sentence for each prompt, by what to call it, of which words are not read."""
@@ -238,20 +289,28 @@ class _PromptEncoder:
 
 
 def weigh_prompt_embeds(
-    prompt_embeds: Tensor, chunk: Chunk, emphasis: Emphasis = "original", empty: Tensor | None = None
+    prompt_embeds: Tensor,
+    chunk: Chunk,
+    emphasis: Emphasis = "original",
+    empty: Tensor | None = None,
+    *,
+    before: int = 1,
 ) -> Tensor:
     """Weigh each token's embedding. prompt_embeds: (1, tokens, width).
 
     "original" scales, then restores the mean; "no_norm" scales; "comfyui" goes from the embedding of `empty` (the empty
     prompt's, of the same shape) so many times as far as the token's.
 
+    Args:
+        before: Tokens before those of the chunk: the one that begins it.
+
     The mean carries the prompt's overall strength in CLIP as published; where it is only noise (small encoders)
     restoring it would multiply by chance, so it is left alone. The pooled embedding is never weighted, as in A1111.
     """
     if not chunk.is_weighted:
         return prompt_embeds
-    rest = prompt_embeds.shape[1] - len(chunk.weights) - 1
-    weights = torch.tensor([1.0, *chunk.weights, *[1.0] * rest], device=prompt_embeds.device)
+    rest = prompt_embeds.shape[1] - len(chunk.weights) - before
+    weights = torch.tensor([*[1.0] * before, *chunk.weights, *[1.0] * rest], device=prompt_embeds.device)
     plain = prompt_embeds.float()
     if empty is not None:
         return torch.lerp(empty.float(), plain, weights[None, :, None]).to(prompt_embeds.dtype)

@@ -73,7 +73,7 @@ def predict_with(
             call = UNetCall(tuple(added), *counts)
         if in_float32:
             unet = onload("unet")
-            with torch.inference_mode(), _float32_layers(unet):
+            with torch.inference_mode(), float32_layers(unet):
                 wide = [one.float() if one.is_floating_point() else one for one in tensors]
                 (prediction,) = call(unet, latents.float(), t, *wide)
         else:
@@ -84,7 +84,7 @@ def predict_with(
 
 
 @contextmanager
-def _float32_layers(module: nn.Module) -> Iterator[None]:
+def float32_layers(module: nn.Module) -> Iterator[None]:
     """Give each layer float32 weights while it runs: they may only just have come (`models/group_offload.py`)."""
     original: dict[nn.Parameter, Tensor] = {}
 
