@@ -268,14 +268,14 @@ def finish(plan: ImagePlan, latents: Tensor | None) -> tuple[RawImage, bool]:
 def _steps(
     plan: ImagePlan, strength: float, source: NoiseSource, init_latents: InitLatents | None, share: Share | None
 ) -> Iterator[LatentStep]:
-    recipe, bundle = plan.recipe, plan.bundle
+    recipe, bundle, facts = plan.recipe, plan.bundle, plan.bundle.family.facts
     sampling = sampling_of(recipe, bundle)
     noise = first_noise(recipe, source).to(bundle.device.torch_device)
     mask_blend = init_latents.mask_blend(sampling, strength, noise, source) if init_latents else None
     # Hypernetworks hook into the denoiser's layers, adapters change its attention, and some guidance does both: nothing
     # else would see that.
     is_plain = not recipe.hypernetworks and not changes_unet(recipe.guidance_methods)
-    is_plain = is_plain and has_plain_attention(bundle.modules[bundle.family.facts.denoiser])
+    is_plain = is_plain and has_plain_attention(bundle.modules[facts.denoiser])
     evaluate = bundle.evaluate if is_plain else None
     unet = bundle.family.predict(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, evaluate=evaluate)
     if share is not None:
@@ -290,7 +290,7 @@ def _steps(
         source,
         mask_blend=mask_blend,
         controls=plan.controls,
-        guide=make_guide(recipe.guidance_methods, sampling, bundle.modules.get("unet")),
+        guide=make_guide(recipe.guidance_methods, sampling, bundle.modules[facts.denoiser], facts),
     )
 
 

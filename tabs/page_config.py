@@ -164,6 +164,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
                 "label": sampler.label,
                 "schedules": sampler.schedules,
                 "zero_snr_schedules": schedules_for(sampler, zero_snr=True),
+                "flow_schedules": schedules_for(sampler, is_flow=True),
                 "settings": sampler.settings,
                 "difference": sampler.difference,
             }
@@ -209,6 +210,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
         "guidance_methods": methods,
         "schedules": {schedule.id: schedule.label for schedule in SCHEDULES.values()},
         "families": {family.id: family.label for family in FAMILIES.values()},
+        "flow_families": [family.id for family in FAMILIES.values() if family.flow_shift],
         "common_words": sorted(STOP_WORDS),
         "unsaved_codes": sorted(StorageFull.codes),
         "model": describe_model(model) if model else None,

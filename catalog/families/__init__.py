@@ -50,6 +50,8 @@ def refused_family(kind: ModelKind, family: str, detail: str = "") -> Sniffed:
         problem = "It is for a model that is not known here."
     elif kind == "checkpoint" and facts.cannot_run:
         problem = facts.cannot_run
+    elif facts.runs:
+        problem = f"It is for {facts.label}, of which only checkpoints, VAEs, LoRAs and embeddings are run here."
     elif kind == "checkpoint":
         problem = f"It is {detail or facts.label}, which Darkroom can't run yet."
     else:

@@ -57,14 +57,21 @@ _IN_BLOCK: Mapping[str, tuple[str, int]] = MappingProxyType(
 )
 
 
-def original_module(module: str) -> tuple[str, int]:
-    """The original name of one of the transformer's modules, and which third of it that is; -1: all, "": none."""
-    if module in _ENDS:
-        return _ENDS[module], _WHOLE
-    _, _, rest = module.partition("transformer_blocks.")
-    number, _, inner = rest.partition(".")
-    original, third = _IN_BLOCK.get(inner, ("", _WHOLE))
-    return (f"joint_blocks.{number}.{original}", third) if original else ("", _WHOLE)
+def original_modules(modules: Collection[str]) -> dict[str, tuple[str, TensorSlice]]:
+    """The original name of each of the transformer's modules, and which of its rows it has; none are left out."""
+    numbers = [int(name.split(".")[1]) for name in modules if name.startswith("transformer_blocks.")]
+    found = {}
+    for module in modules:
+        if module in _ENDS:
+            found[module] = _ENDS[module], TensorSlice(_ENDS[module], is_swapped=module == "norm_out.linear")
+            continue
+        _, number, inner = [*module.split(".", 2), "", ""][:3]
+        if inner in _IN_BLOCK:
+            original, third = _IN_BLOCK[inner]
+            is_swapped = inner == "norm1_context.linear" and int(number) == max(numbers)
+            name = f"joint_blocks.{number}.{original}"
+            found[module] = name, TensorSlice(name, share=(0, 1) if third == _WHOLE else (third, 3), is_swapped=is_swapped)
+    return found
 
 
 def transformer_slices(names: Collection[str]) -> Slices:

@@ -57,11 +57,21 @@ class TensorSlice:
     is_transposed: bool = False
     is_swapped: bool = False
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the file's tensor as it is."""
+        return self.share[1] == 1 and not self.is_transposed and not self.is_swapped
+
     def arranged(self, tensor: Tensor) -> Tensor:
         """A share of the file's tensor as the module has it, and the other way round."""
         if self.is_swapped:
             return torch.cat(tensor.chunk(2)[::-1])
         return tensor.t() if self.is_transposed else tensor
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """Its share of the file's whole tensor, as the module has it; all of it where rows can't be divided so."""
+        index, count = self.share
+        return self.arranged(tensor if tensor.shape[0] % count else tensor.chunk(count)[index])
 
     def cut(self, info: TensorInfo) -> TensorInfo:
         """The share of the file's tensor; all of it where its rows can't be divided so."""

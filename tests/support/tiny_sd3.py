@@ -5,6 +5,7 @@ has a small vocabulary of its own.
 """
 
 import json
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def t5_tokenizer() -> T5Tokenizer:
     return T5Tokenizer(vocab=scored, extra_ids=0)
 
 
-def build_folder(folder: Path, seed: int = 0, *, has_t5: bool = True, is_35: bool = True) -> Path:
+def build_folder(folder: Path, seed: int = 0, *, is_35: bool = True) -> Path:
     """Write a diffusers folder and return it."""
     with _chance(seed):
         parts = modules(is_35=is_35)
@@ -99,14 +100,11 @@ def build_folder(folder: Path, seed: int = 0, *, has_t5: bool = True, is_35: boo
             for name, weight in parts["transformer"].named_parameters():
                 if "norm" not in name:
                     weight.copy_(torch.randn_like(weight) * 0.06)
-    if not has_t5:
-        parts.pop("text_encoder_3")
     for name, module in parts.items():
         module.save_pretrained(folder / name, safe_serialization=True)
     clip_tokenizer("<|endoftext|>").save_pretrained(folder / "tokenizer")
     clip_tokenizer("!").save_pretrained(folder / "tokenizer_2")
-    if has_t5:
-        t5_tokenizer().save_pretrained(folder / "tokenizer_3")
+    t5_tokenizer().save_pretrained(folder / "tokenizer_3")
     FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusion3Pipeline",
@@ -115,15 +113,24 @@ def build_folder(folder: Path, seed: int = 0, *, has_t5: bool = True, is_35: boo
         "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
         "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
         "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
-        "text_encoder_3": ["transformers", "T5EncoderModel"] if has_t5 else [None, None],
+        "text_encoder_3": ["transformers", "T5EncoderModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "tokenizer_2": ["transformers", "CLIPTokenizer"],
-        "tokenizer_3": ["transformers", "T5TokenizerFast"] if has_t5 else [None, None],
+        "tokenizer_3": ["transformers", "T5TokenizerFast"],
         "image_encoder": [None, None],
         "feature_extractor": [None, None],
     }
     (folder / "model_index.json").write_text(json.dumps(index), "utf-8")
     return folder
+
+
+def without_t5(folder: Path, other: Path) -> Path:
+    """The same folder without its third text encoder."""
+    shutil.copytree(folder, other, ignore=shutil.ignore_patterns("text_encoder_3", "tokenizer_3"))
+    index = json.loads((other / "model_index.json").read_text("utf-8"))
+    index |= {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
+    (other / "model_index.json").write_text(json.dumps(index), "utf-8")
+    return other
 
 
 def write_file(
