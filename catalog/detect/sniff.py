@@ -196,7 +196,7 @@ def _sniff_embedding(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed |
         if is_module or not by_width:
             return None
     if len(names) > 1:
-        found = [family for family in FAMILIES.values() if len(family.text_encoders) > 1]
+        found = by_key[-1:] or [family for family in FAMILIES.values() if len(family.text_encoders) > 1]
     else:
         found = by_key or by_width
     return Sniffed("embedding", found[0].id if found else family_by_metadata(metadata) or "unknown")

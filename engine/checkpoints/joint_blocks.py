@@ -70,7 +70,10 @@ def original_modules(modules: Collection[str]) -> dict[str, tuple[str, TensorSli
             original, third = _IN_BLOCK[inner]
             is_swapped = inner == "norm1_context.linear" and int(number) == max(numbers)
             name = f"joint_blocks.{number}.{original}"
-            found[module] = name, TensorSlice(name, share=(0, 1) if third == _WHOLE else (third, 3), is_swapped=is_swapped)
+            found[module] = (
+                name,
+                TensorSlice(name, share=(0, 1) if third == _WHOLE else (third, 3), is_swapped=is_swapped),
+            )
     return found
 
 
@@ -88,7 +91,9 @@ def transformer_slices(names: Collection[str]) -> Slices:
     blocks: dict[str, list[tuple[str, int]]] = {}
     for module, (original, third) in _IN_BLOCK.items():
         blocks.setdefault(original, []).append((module, third))
-    numbers = [int(name.split(".")[1]) for name in own if name.startswith("joint_blocks.") and name.split(".")[1].isdigit()]
+    numbers = [
+        int(name.split(".")[1]) for name in own if name.startswith("joint_blocks.") and name.split(".")[1].isdigit()
+    ]
     found: Slices = {}
     for name in own:
         if not prefix and not name.startswith(("joint_blocks.", *ends, "pos_embed")):
@@ -115,9 +120,11 @@ def transformer_config(shapes: Shapes) -> dict[str, Any]:
     """The configuration of a transformer whose tensors have these (diffusers') names and shapes.
 
     Raises:
-        KeyError, IndexError: it lacks a tensor, or one has too few dimensions.
+        KeyError, IndexError, ValueError: it lacks a tensor, or one has a shape that can't be.
     """
     width, channels, patch = shapes["pos_embed.proj.weight"][:3]
+    if not patch:
+        raise ValueError("a patch of no latents")
     layers = count_children(shapes, "transformer_blocks.")
     dual = [number for number in range(layers) if f"transformer_blocks.{number}.attn2.to_q.weight" in shapes]
     return {

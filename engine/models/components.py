@@ -26,8 +26,8 @@ from contract.recipe import ModelRef
 from engine.checkpoints.component import Builder, Component, Config
 from engine.checkpoints.predictions import flow_config, scheduler_config
 from engine.checkpoints.single_file import blame_shapes, clip_component, controlnet_file, t2i_adapter_file
-from engine.checkpoints.tokenizers import END, PADDING_OPEN, ClipTokenizers, read_tokenizer
 from engine.checkpoints.t5 import t5_component
+from engine.checkpoints.tokenizers import END, PADDING_OPEN, ClipTokenizers, read_tokenizer
 from engine.families import builder_of, family_of
 from engine.families.family import ModelFamily
 from engine.weights.named_tensors import NamedTensors
