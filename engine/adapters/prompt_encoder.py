@@ -91,7 +91,7 @@ def _bytes_of(encoded: Encoded) -> int:
 
 @dataclass(frozen=True, slots=True)
 class T5Prompts:
-    """What T5 reads (`t5.py`): of each part of a job's prompts the embeds, (1, tokens, width), and what to say of it."""
+    """What T5 reads (`t5.py`): the embeds of each part of a job's prompts, (1, tokens, width); what to say of it."""
 
     embeds: Mapping[Part, Tensor] = field(default_factory=dict)
     notices: tuple[str, ...] = ()

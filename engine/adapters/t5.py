@@ -1,4 +1,4 @@
-"""T5's embeds of a job's prompts. T5 is by far the largest text encoder: it is leased only while it reads, first of all.
+"""T5's embeds of a job's prompts. By far the largest text encoder: it is leased while it reads, before all others.
 
 It reads each part of a prompt whole, where CLIP reads it in chunks; how both are joined is in `prompt_encoder.py`.
 """

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def build_text_encoder(config: Config) -> nn.Module:
-    """Token ids (B, tokens) -> hidden states (B, tokens, width) and a pooled one, projected where it has a projection."""
+    """Token ids (B, tokens) -> hidden states (B, tokens, width) and a pooled one, projected where it can be."""
     kind = CLIPTextModelWithProjection if config.get("projection_dim") else CLIPTextModel
     module: nn.Module = kind(CLIPTextConfig.from_dict(dict(config)))
     return module

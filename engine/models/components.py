@@ -2,7 +2,8 @@
 
 A checkpoint has several, in folders of their own; a ControlNet or T2I-Adapter (a folder or a file) is one; an
 IP-Adapter is a file without a configuration, and its image encoder a folder; a LoRA, an embedding or a hypernetwork is
-a file of named tensors; T5, which some families read prompts with, is one by itself. Which components a checkpoint has, and how one that is a file is read, its family says.
+a file of named tensors; T5, which some families read prompts with, is one by itself. Which components a checkpoint
+has, and how one that is a file is read, its family says.
 """
 
 from functools import partial

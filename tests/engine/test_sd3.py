@@ -187,7 +187,7 @@ def test_half_patches_and_a_hires_pass(sd3_entries: dict[str, ModelEntry], run: 
     """Sides that are no multiple of 16 are continued at their edge, and cut again."""
     events = run(sd3_entries["folder"], width=72, height=64, hires={"scale": 1.5, "upscaler": "latent", "steps": 2})
     (image,) = [event.pixels for event in events if isinstance(event, WorkImage)]
-    assert (image.width, image.height) == (104, 96)
+    assert (image.width, image.height) == (112, 96)
 
 
 def test_a_picture_that_is_too_large_is_refused(
@@ -271,7 +271,7 @@ def test_a_fused_layer_is_cut_into_its_modules(transformer: nn.Module) -> None:
 
 
 def test_the_table_of_names_is_read_both_ways(transformer: nn.Module) -> None:
-    modules = [name for name, child in transformer.named_modules() if "weight" in child._parameters]
+    modules = [name for name, child in transformer.named_modules() if child._parameters.get("weight") is not None]
     assert original_modules(modules).keys() == set(modules)
     tensors = tiny_sd3.original_transformer(transformer.state_dict())
     assert transformer_slices(tensors).keys() == transformer.state_dict().keys()
