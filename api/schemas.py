@@ -169,6 +169,7 @@ class SamplerFacts(BaseModel):
     aliases: tuple[str, ...]
     schedules: tuple[str, ...]
     zero_snr_schedules: tuple[str, ...]
+    flow_schedules: tuple[str, ...]  # of models of rectified flow (SD 3); none: it does not go with them
     automatic: str
     is_stochastic: bool
     settings: tuple[str, ...]
@@ -363,6 +364,7 @@ def sampler_list() -> SamplerList:
                 aliases=sampler.aliases,
                 schedules=sampler.schedules,
                 zero_snr_schedules=schedules_for(sampler, zero_snr=True),
+                flow_schedules=schedules_for(sampler, is_flow=True),
                 automatic=sampler.automatic,
                 is_stochastic=sampler.is_stochastic,
                 settings=sampler.settings,

@@ -59,8 +59,9 @@ class Method:
         denoisers: The kinds of denoiser that it acts on (`Family.denoiser`).
         predictions: What the model may predict, by diffusers' names.
         needs_uncond: It acts on the difference of two predictions: at guidance 1 there is none.
-        changes_unet: The U-Net computes something else meanwhile: no trace, and no batch with others.
-        extra_evaluations: Of the model, for each step and prompt.
+        changes_unet: The denoiser computes something else meanwhile: no trace, and no batch with others.
+        skips_layers: It is told which layers its family leaves out; others don't go with it.
+        extra_evaluations: Of the model, for each step (from its start to its end) and prompt.
         suits_edit: It goes with models that edit by instruction, which guide by three predictions.
         suits_ip_adapter: It leaves the cross-attention to an IP-Adapter.
         suits_regions: It leaves the cross-attention to regions.
@@ -77,6 +78,7 @@ class Method:
     predictions: tuple[str, ...] = _ALL_PREDICTIONS
     needs_uncond: bool = False
     changes_unet: bool = False
+    skips_layers: bool = False
     extra_evaluations: int = 0
     suits_edit: bool = False
     suits_ip_adapter: bool = True
@@ -176,11 +178,17 @@ _METHODS = (
         id="skip_layer",
         label="Skip-layer guidance",
         aliases=("SLG",),
-        does="Away from what a transformer paints without some of its layers.",
-        maker="",
-        parameters=(_SCALE,),
+        does="Sounder bodies and hands: away from what a transformer paints without some of its layers.",
+        maker="skipped_layers:SkippedLayers",
+        parameters=(
+            Parameter("scale", "Scale", 2.8, 0.0, 20.0, 0.1),
+            Parameter("start", "Begin", 0.01, step=0.01),
+            Parameter("end", "End", 0.2, step=0.01),
+        ),
         off={"scale": 0.0},
         denoisers=("transformer",),
+        changes_unet=True,
+        skips_layers=True,
         extra_evaluations=1,
     ),
     Method(
@@ -390,6 +398,9 @@ def needs_negative(guidance: float, used: Sequence[GuidanceMethod], steps: int) 
 
 def evaluations_per_step(guidance: float, used: Sequence[GuidanceMethod], steps: int) -> float:
     """Evaluations of the model for one prompt, the mean of a run's steps."""
-    further = sum(method.extra_evaluations for method, _ in active_methods(used))
+    further = 0.0
+    for method, values in active_methods(used):
+        span = float(values.get("end", 1.0)) - float(values.get("start", 0.0))
+        further += method.extra_evaluations * max(0.0, span)
     guided = sum(guidance_at(guidance, used, step, steps) > 1.0 for step in range(steps))
     return 1 + guided / steps + further

@@ -16,6 +16,7 @@ from catalog.detect.entries import BUNDLED, ModelEntry, default_model, last_part
 from catalog.detect.file_models import FileFacts, describe_file, not_a_model, read_facts
 from catalog.detect.finding import Found, Walk, found_at
 from catalog.detect.folder_models import describe_folder, optional_components
+from catalog.families import FAMILIES
 from catalog.families.sniffed import Sniffed
 from catalog.files.formats import PICKLES
 from contract.values import ModelKind, ModelRef
@@ -185,8 +186,11 @@ class Scanner:
 
 
 def _is_final(entry: ModelEntry) -> bool:
-    """Whether the files alone decide an entry: an IP-Adapter's depends on the encoder beside it, a refusal can end."""
-    return entry.problem is None and entry.ref.kind != "ip_adapter"
+    """Whether the file alone decides an entry: others depend on encoders beside them, and a refusal can end."""
+    has_encoders_beside = entry.ref.kind == "ip_adapter"
+    if entry.ref.kind == "checkpoint" and entry.ref.family in FAMILIES:
+        has_encoders_beside = FAMILIES[entry.ref.family].t5 is not None
+    return entry.problem is None and not has_encoders_beside
 
 
 def _listed(found: Sequence[Found], made: _Made) -> tuple[ModelEntry, ...]:

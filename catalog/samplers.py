@@ -430,12 +430,17 @@ def grid_of(sampler: Sampler, schedule: str) -> Schedule:
     return GRIDS[sampler.grids.get(schedule, schedule)]
 
 
-def schedules_for(sampler: Sampler, *, zero_snr: bool = False) -> tuple[str, ...]:
-    """List the ids of the schedules that go with a sampler.
+def schedules_for(sampler: Sampler, *, zero_snr: bool = False, is_flow: bool = False) -> tuple[str, ...]:
+    """List the ids of the schedules that go with a sampler; none where it doesn't go with the model.
 
     Args:
         zero_snr: The model was trained to zero terminal signal-to-noise ratio.
+        is_flow: The model is one of rectified flow, for which no table of sigmas was searched.
     """
+    if is_flow and _FLOW not in sampler.predictions:
+        return ()
+    if is_flow:
+        return tuple(schedule for schedule in sampler.schedules if not grid_of(sampler, schedule).tables)
     if not zero_snr:
         return sampler.schedules
     return tuple(schedule for schedule in sampler.schedules if grid_of(sampler, schedule).suits_zero_snr)

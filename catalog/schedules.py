@@ -20,6 +20,8 @@ class Schedule:
         suits_zero_snr: Whether it goes with models of zero terminal signal-to-noise ratio. Where sigmas are spread,
             nearly all would lie far beyond the data; and a grid that leaves out the last timestep never begins.
         is_floored: Samplers of whole timesteps take the one below, not the nearest one, as diffusers does.
+        ends_shifted: Of a rectified flow it ends at the timestep that has the number of the least shifted sigma, as the
+            makers' own program and diffusers do: a little above the least timestep.
         takes_rho: The function has a rho; every one that gives sigmas takes the smallest and the largest.
         tables: Sigmas that were searched for a kind of model, by a family's `sigma_table`; other numbers of steps are
             interpolated in log sigma.
@@ -31,6 +33,7 @@ class Schedule:
     is_even_in_time: bool = False
     suits_zero_snr: bool = True
     is_floored: bool = False
+    ends_shifted: bool = False
     takes_rho: bool = False
     tables: Mapping[str, Table] = field(default_factory=dict, hash=False)
 
@@ -62,11 +65,11 @@ _GITS = {
 }
 _ROWS = (
     Schedule("automatic", "Automatic"),
-    Schedule("uniform", "Uniform", ("normal",), is_even_in_time=True),
+    Schedule("uniform", "Uniform", ("normal",), is_even_in_time=True, ends_shifted=True),
     Schedule("karras", "Karras", suits_zero_snr=False, takes_rho=True),
     Schedule("exponential", "Exponential", suits_zero_snr=False, is_floored=True),
     Schedule("polyexponential", "Polyexponential", suits_zero_snr=False, is_floored=True, takes_rho=True),
-    Schedule("sgm_uniform", "SGM Uniform", ("SGMUniform",), is_even_in_time=True),
+    Schedule("sgm_uniform", "SGM Uniform", ("SGMUniform",), is_even_in_time=True, ends_shifted=True),
     Schedule("simple", "Simple", is_even_in_time=True),
     Schedule("ddim_uniform", "DDIM", ("ddim",), is_even_in_time=True, suits_zero_snr=False),
     Schedule("turbo", "Turbo", is_even_in_time=True),

@@ -20,7 +20,16 @@ CLIP_SKIP = (1, 4)
 BACKGROUND = "#FFFFFF"  # behind transparent pixels: in the engine, in thumbnails and on the page
 
 ModelKind = Literal[
-    "checkpoint", "vae", "lora", "controlnet", "t2i_adapter", "ip_adapter", "embedding", "hypernetwork", "upscaler"
+    "checkpoint",
+    "vae",
+    "lora",
+    "controlnet",
+    "t2i_adapter",
+    "ip_adapter",
+    "embedding",
+    "hypernetwork",
+    "upscaler",
+    "text_encoder",  # a part of a checkpoint that is loaded by itself
 ]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ImageId = Annotated[str, Field(pattern=r"^[0-9a-f]{22}$")]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -38,7 +39,8 @@ from contract.work import (
     path_key,
 )
 from engine import errors
-from engine.adapters.prompt_encoder import EmbeddingCache
+from engine.adapters.prompt_encoder import NO_T5, EmbeddingCache, T5Prompts
+from engine.adapters.t5 import read_with_t5
 from engine.batching import SharingJob, SideBySide
 from engine.device.batch_table import BatchTable
 from engine.device.card_evaluator import CardEvaluator
@@ -55,7 +57,7 @@ from engine.images.upscalers import Upscalers
 from engine.job_models import JobModels, LocatedModel, acquire, home_of_vae, wanted_models, with_vae
 from engine.models.manager import ModelManager
 from engine.options import EngineOptions, with_options
-from engine.pipeline import ImagePlan, PassInputs, Upscaled, Upscaling, finish, plan_image, run_pass
+from engine.pipeline import ImagePlan, PassInputs, Upscaled, Upscaling, finish, parts_of_passes, plan_image, run_pass
 from engine.step_watch import RateLimit, StepWatch
 
 IsCancelled = Callable[[], bool]
@@ -73,6 +75,7 @@ class _GenerateJob:
     Attributes:
         plan: For every image from here on: a fallback replaces it. None between two attempts of the whole.
         inputs: What the plan was made with; None with it.
+        t5: What T5 reads of the prompts.
         has_steps: Whether a step was reported: from then on only the image is tried again, not the whole.
         sharing: Its thread, where it may share evaluations with other jobs.
     """
@@ -83,6 +86,7 @@ class _GenerateJob:
     preview_limit: RateLimit
     plan: ImagePlan | None = None
     inputs: PassInputs | None = None
+    t5: T5Prompts = NO_T5
     has_steps: bool = False
     sharing: SharingJob | None = None
 
@@ -269,6 +273,7 @@ class Engine:
                 field="model",
             )
         checkpoint = (recipe.model, work_item.model_paths[path_key(recipe.model)])
+        job.t5 = yield from self._read_with_t5(job, checkpoint[1])
         others = wanted_models(recipe, work_item.model_paths)
         for ref, path in (checkpoint, *others):
             loading_limit = RateLimit(_LOADING_INTERVAL_S)
@@ -301,6 +306,20 @@ class Engine:
                     job.plan = job.inputs = None
                 yield WorkNotice(work_item.job_id, "less_memory", notice)
 
+    def _read_with_t5(self, job: _GenerateJob, checkpoint: str) -> Generator[WorkerEvent, None, T5Prompts]:
+        """The prompts as T5 reads them, where the checkpoint has one: before the rest of the model needs the memory."""
+        parts, limit = parts_of_passes(job.recipe), RateLimit(_LOADING_INTERVAL_S)
+        reading = read_with_t5(job.recipe, parts, Path(checkpoint), self._models, self._embeddings)
+        while True:
+            try:
+                name, fraction = next(reading)
+            except StopIteration as ended:
+                prompts: T5Prompts = ended.value
+                return prompts
+            _check_cancelled(job.is_cancelled)
+            if limit.is_due():
+                yield WorkLoading(job.work_item.job_id, name, fraction)
+
     def _plan(self, job: _GenerateJob, loaded: JobModels) -> Iterator[WorkerEvent]:
         """Make the job's plan; yields what is worth knowing before the first step."""
         work_item = job.work_item
@@ -320,11 +339,11 @@ class Engine:
         for notice in loaded.idle:
             yield WorkNotice(work_item.job_id, "no_effect", notice)
         share = job.sharing.sharing if job.sharing else None
-        inputs = PassInputs(work_item.images, self._embeddings, upscale, loaded, share)
+        inputs = PassInputs(work_item.images, self._embeddings, upscale, loaded, job.t5, share)
         plan = plan_image(job.recipe, loaded.bundle, inputs)
         for notice in loaded.controls.blank:
             yield WorkNotice(work_item.job_id, "blank_map", notice)
-        too_long = list(plan.conditioning.notices)
+        too_long = [*plan.conditioning.notices, *job.t5.notices]
         if plan.second is not None:
             too_long += plan.second.conditioning.notices
         for notice in dict.fromkeys(too_long):

@@ -15,11 +15,12 @@ from catalog.guidance import changes_unet
 from catalog.samplers import SAMPLERS, resolve_schedule
 from catalog.upscalers import UPSCALERS
 from contract.errors import InvalidRecipe
+from contract.prompt import Part
 from contract.recipe import Hires, ModelRef, Recipe
 from contract.sizes import hires_size
 from contract.work import RawImage
 from engine.adapters.instruct_pix2pix import edit_channels, edit_conditions
-from engine.adapters.prompt_encoder import Conditioning, EmbeddingCache, encode_prompts
+from engine.adapters.prompt_encoder import NO_T5, Conditioning, EmbeddingCache, T5Prompts, encode_prompts, parts_of
 from engine.adapters.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions
 from engine.device.attention import has_plain_attention
 from engine.device.evaluations import by_modules
@@ -63,6 +64,7 @@ class PassInputs:
         images: PNGs of the work item by sha256.
         upscale: Brings an image to a size with an upscaler.
         loaded: The models of its LoRAs, controls and image prompts; None where it has none.
+        t5: What T5 reads of its prompts.
         share: Shares its evaluations with other jobs (`batching.py`); None where it runs alone.
     """
 
@@ -70,6 +72,7 @@ class PassInputs:
     embeddings: EmbeddingCache
     upscale: UpscaleFunction
     loaded: JobModels | None = None
+    t5: T5Prompts = NO_T5
     share: Share | None = None
 
     @property
@@ -175,7 +178,9 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
         init_latents = encode_init_image(region, size, bundle, lambda: depth_of(recipe, image, bundle, inputs.images))
         channels = init_latents.channels
     regional = inputs.regional(recipe, bundle, region)
-    conditioning = encode_prompts(recipe, bundle, inputs.embeddings, inputs.textual_inversions, regional=regional)
+    conditioning = encode_prompts(
+        recipe, bundle, inputs.embeddings, inputs.textual_inversions, t5=inputs.t5, regional=regional
+    )
     if variant == "edit" and recipe.init_image and channels is not None:
         conditioning = replace(conditioning, at=edit_conditions(conditioning.at, recipe.init_image.image_guidance))
         channels = edit_channels(channels, conditioning.at(0))
@@ -184,8 +189,7 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
 
     second = None
     if recipe.hires:
-        larger = second_pass(recipe, recipe.hires)
-        hires_steps = larger.steps - first_step(larger.steps, recipe.hires.strength)
+        larger, hires_steps = second_pass(recipe, recipe.hires)
         in_second = inputs.regional(larger, bundle)
         second = ImagePlan(
             larger,
@@ -195,6 +199,7 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
                 bundle,
                 inputs.embeddings,
                 inputs.textual_inversions,
+                t5=inputs.t5,
                 hires_steps=hires_steps,
                 after=recipe.steps,
                 regional=in_second,
@@ -207,15 +212,24 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
     return ImagePlan(recipe, bundle, conditioning, region, init_latents, channels, controls, second, regional)
 
 
-def second_pass(recipe: Recipe, hires: Hires) -> Recipe:
-    """The recipe of the hires pass: the same, but for what the pass overrides."""
+def second_pass(recipe: Recipe, hires: Hires) -> tuple[Recipe, int]:
+    """The recipe of the hires pass, the same but for what the pass overrides, and how many steps it runs."""
     width, height = hires_size((recipe.width, recipe.height), hires.scale)
     changes: dict[str, object] = {"width": width, "height": height, "init_image": None}
     for name in ("steps", "sampler", "schedule", "guidance", "guidance_methods", "prompt", "negative_prompt"):
         value = getattr(hires, name)
         if value is not None:
             changes[name] = value
-    return recipe.model_copy(update=changes)
+    larger = recipe.model_copy(update=changes)
+    return larger, larger.steps - first_step(larger.steps, hires.strength)
+
+
+def parts_of_passes(recipe: Recipe) -> tuple[Part, ...]:
+    """Every part of the prompts that is read in any pass. Raises InvalidRecipe."""
+    parts = parts_of(recipe)
+    if recipe.hires:
+        parts += parts_of(*second_pass(recipe, recipe.hires), after=recipe.steps)
+    return tuple(dict.fromkeys(parts))
 
 
 def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Progress | Upscaling]:
@@ -284,14 +298,14 @@ def finish(plan: ImagePlan, latents: Tensor | None) -> tuple[RawImage, bool]:
 def _steps(
     plan: ImagePlan, strength: float, source: NoiseSource, init_latents: InitLatents | None, share: Share | None
 ) -> Iterator[LatentStep]:
-    recipe, bundle = plan.recipe, plan.bundle
+    recipe, bundle, facts = plan.recipe, plan.bundle, plan.bundle.family.facts
     sampling = sampling_of(recipe, bundle)
     noise = first_noise(recipe, source).to(bundle.device.torch_device)
     mask_blend = init_latents.mask_blend(sampling, strength, noise, source) if init_latents else None
     # Hypernetworks hook into the denoiser's layers, adapters and regions change its attention, and some guidance does
     # both: nothing else would see that.
     is_plain = plan.regional is None and not recipe.hypernetworks and not changes_unet(recipe.guidance_methods)
-    is_plain = is_plain and has_plain_attention(bundle.modules[bundle.family.facts.denoiser])
+    is_plain = is_plain and has_plain_attention(bundle.modules[facts.denoiser])
     is_plain = is_plain and not plan.in_float32
     evaluate = bundle.evaluate if is_plain else wrapped(by_modules(bundle.onload), bundle.tiling)
     unet = bundle.family.predict(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, evaluate=evaluate)
@@ -309,7 +323,7 @@ def _steps(
         source,
         mask_blend=mask_blend,
         controls=plan.controls,
-        guide=make_guide(recipe.guidance_methods, sampling, bundle.modules.get("unet")),
+        guide=make_guide(recipe.guidance_methods, sampling, bundle.modules[facts.denoiser], facts),
     )
 
 

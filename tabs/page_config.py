@@ -170,6 +170,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
                 "label": sampler.label,
                 "schedules": sampler.schedules,
                 "zero_snr_schedules": schedules_for(sampler, zero_snr=True),
+                "flow_schedules": schedules_for(sampler, is_flow=True),
                 "settings": sampler.settings,
                 "difference": sampler.difference,
             }
@@ -217,6 +218,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
         "schedules": {schedule.id: schedule.label for schedule in SCHEDULES.values()},
         "families": {family.id: family.label for family in FAMILIES.values()},
         "second_prompt_families": [family.id for family in FAMILIES.values() if family.takes_second_prompt],
+        "flow_families": [family.id for family in FAMILIES.values() if family.flow_shift],
         "common_words": sorted(STOP_WORDS),
         "unsaved_codes": sorted(StorageFull.codes),
         "model": describe_model(model) if model else None,

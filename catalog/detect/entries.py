@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from catalog.families import Defaults, Size
+from catalog.families import FAMILIES, Defaults, Size
 from catalog.files.plain_text import without_controls
 from contract.values import ModelKind, ModelRef
 
@@ -93,6 +93,11 @@ class ModelEntry:
     modified: float = 0.0
     short_hash: str = ""
     preview_path: Path | None = None
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether it is a checkpoint of rectified flow, with which not all samplers go."""
+        return self.ref.family in FAMILIES and FAMILIES[self.ref.family].flow_shift > 0
 
 
 def sendable(entry: ModelEntry) -> ModelEntry:

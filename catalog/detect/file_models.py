@@ -12,7 +12,8 @@ from catalog.detect.entries import KIND_LABELS, ModelEntry, folder_part, last_pa
 from catalog.detect.finding import Found
 from catalog.detect.folder_models import describe_control
 from catalog.detect.sniff import sniff
-from catalog.families import FAMILIES
+from catalog.detect.text_encoders import find_encoders, identity_of
+from catalog.families import FAMILIES, Family
 from catalog.families.sniffed import Sniffed
 from catalog.files.folders import fingerprint, settings_of
 from catalog.files.formats import PICKLE, PICKLES, Format, format_of, start_of
@@ -122,10 +123,28 @@ def describe_file(found: Found, facts: FileFacts) -> ModelEntry | None:
     )
     if sniffed.kind == "checkpoint" and sniffed.family in FAMILIES:
         family = FAMILIES[sniffed.family]
-        sizes, defaults = family.usual_for(sniffed.variant, sniffed.prediction)
+        sizes, defaults = family.usual_for(sniffed.variant, sniffed.prediction, sniffed.detail)
         defaults = family.with_rescale(defaults, sniffed.variant, sniffed.prediction, zero_snr=sniffed.zero_snr)
         entry = replace(entry, sizes=sizes, defaults=defaults)
+        if family.t5 is not None and not entry.problem:
+            entry = _with_encoders(entry, family)
     return _with_facts(entry, found, facts)
+
+
+def _with_encoders(entry: ModelEntry, family: Family) -> ModelEntry:
+    """The entry of a checkpoint whose text encoders may be files of their own."""
+    try:
+        encoders = find_encoders(entry.path, family)
+        ref = entry.ref.model_copy(update={"fingerprint": identity_of(entry.path, family)})
+    except (ModelProblem, OSError) as error:
+        return replace(entry, problem=f"{entry.title}: {error}", hint="Choose it again.")
+    if encoders.missing:
+        return replace(
+            entry,
+            problem=f"{entry.title}: It has no text encoders inside, and none that fit are in a folder text_encoders.",
+            hint="Put clip_l.safetensors and clip_g.safetensors into models/text_encoders/.",
+        )
+    return replace(entry, ref=ref, warnings=(encoders.warning,) if encoders.warning else ())
 
 
 def title_of(found: Found) -> str:

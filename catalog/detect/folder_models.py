@@ -11,8 +11,9 @@ from catalog.detect.control_models import control_kind, read_control_model
 from catalog.detect.entries import ModelEntry, folder_part, last_part
 from catalog.detect.finding import Found, is_vae_folder
 from catalog.detect.own_settings import read_own_settings
-from catalog.detect.pipelines import Pipeline, number_of, variant_of_unet
-from catalog.families import FAMILIES, vae_family
+from catalog.detect.pipelines import Pipeline, number_of, variant_of
+from catalog.detect.text_encoders import find_encoders
+from catalog.families import FAMILIES, latent_channels, vae_family
 from catalog.files.folders import fingerprint, read_json, settings_of
 from catalog.files.weights import weights_files
 from contract.errors import ModelProblem
@@ -75,13 +76,17 @@ def describe_control(found: Found) -> ModelEntry:
 def _describe_vae(found: Found) -> ModelEntry:
     config = read_json(found.path / "config.json")
     channels = number_of(config, "latent_channels", "config.json", _VAE_CHANNELS)
-    if channels != _VAE_CHANNELS:
-        raise ModelProblem(f"It has {channels} latent channels; {_VAE_CHANNELS} are supported.", "Use another VAE.")
+    family = vae_family(config.get("scaling_factor"), channels)
+    if family is None and channels in latent_channels():
+        raise ModelProblem("Its latents are scaled as those of no family that is run here.", "Use another VAE.")
+    if family is None:
+        supported = " or ".join(map(str, latent_channels()))
+        raise ModelProblem(f"It has {channels} latent channels; {supported} are supported.", "Use another VAE.")
     weights = weights_files(found.path)
     ref = ModelRef(
         kind="vae",
         name=found.name,
-        family=vae_family(config.get("scaling_factor")),
+        family=family,
         fingerprint=fingerprint(found.path, weights, settings_of(found.path, "vae")),
     )
     return ModelEntry(ref, found.path, title=last_part(found.name), size_bytes=_size(weights))
@@ -97,16 +102,22 @@ def _describe_checkpoint(folder: Path, name: str) -> ModelEntry:
     if refused is not None:
         ref = ModelRef(name=name, family=refused.family)
         return ModelEntry(ref, folder, last_part(name), problem=f"{name}: {refused.problem}", hint=refused.hint)
-    unet = read_json(folder / "unet" / "config.json")
-    variant, width = variant_of_unet(unet), unet.get("cross_attention_dim")
+    denoiser = read_json(folder / pipeline.denoiser / "config.json")
+    width = denoiser.get("cross_attention_dim")
     family = pipeline.family(width if isinstance(width, int) else 0)
+    facts = FAMILIES[family]
+    variant = variant_of(denoiser, facts)
     is_zero_snr = read_json(folder / "scheduler" / "scheduler_config.json").get("rescale_betas_zero_snr") is True
     weights: list[Path] = []
-    for component in (*FAMILIES[family].components, *optional_components(folder)):
+    for component in (*facts.components, *optional_components(folder)):
         weights += weights_files(folder / component)
-    facts = FAMILIES[family]
-    defaults = facts.with_rescale(facts.defaults, variant, "", zero_snr=is_zero_snr)
-    own = read_own_settings(folder, defaults, facts.sizes, zero_snr=is_zero_snr)
+    size_bytes, encoders = _size(weights), find_encoders(folder, facts)
+    if encoders.has_t5 and encoders.t5 is not None:
+        size_bytes += _size(weights_files(encoders.t5))
+    detail = facts.detail_of(denoiser) if facts.detail_of else ""
+    _, usual = facts.usual_for(variant, "", detail)
+    defaults = facts.with_rescale(usual, variant, "", zero_snr=is_zero_snr)
+    own = read_own_settings(folder, defaults, facts.sizes, zero_snr=is_zero_snr, is_flow=facts.flow_shift > 0)
     identity = fingerprint(folder, weights, settings_of(folder, "checkpoint"))
     token_limit = read_json(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length", _MOST_TOKENS)
     if not isinstance(token_limit, int) or not _LEAST_TOKENS <= token_limit <= _MOST_TOKENS:
@@ -115,7 +126,7 @@ def _describe_checkpoint(folder: Path, name: str) -> ModelEntry:
         ModelRef(name=name, family=family, fingerprint=identity),
         folder,
         title=own.title or last_part(name),
-        size_bytes=_size(weights),
+        size_bytes=size_bytes,
         description=own.description,
         sizes=own.sizes,
         defaults=own.defaults,
@@ -124,7 +135,8 @@ def _describe_checkpoint(folder: Path, name: str) -> ModelEntry:
         zero_snr=is_zero_snr,
         token_limit=token_limit,
         words=own.words,
-        warnings=own.warnings,
+        warnings=(*own.warnings, encoders.warning) if encoders.warning else own.warnings,
+        detail=detail,
     )
 
 

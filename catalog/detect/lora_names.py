@@ -4,7 +4,8 @@ A name is cut into a stem (the layer) and a role (what the tensor is to it), and
 and a path in it, with underscores for dots. Spellings, and who writes them:
     kohya's sd-scripts, OneTrainer   lora_unet_…, lora_te_…; of SDXL lora_te1_…, lora_te2_…; .lora_down.weight, .alpha
     LyCORIS, SimpleTuner             lycoris_… (then unet_, te1_ or nothing); .hada_w1_a, .lokr_w1, .diff, .w_norm
-    diffusers                        unet.…, text_encoder.…; .lora_A.weight; older ….processor.to_q_lora.down.weight
+    diffusers                        unet.…, transformer.…, text_encoder.…; .lora_A.weight;
+                                     older ….processor.to_q_lora.down.weight
     peft                             base_model.model.…; .lora_A.weight, .lora_A.default.weight, .lora_magnitude_vector
     ComfyUI                          diffusion_model.…, text_encoders.clip_l.transformer.…, clip_g; .diff, .diff_b
     OneTrainer's and OMI's own       unet.…, clip_l.…, clip_g.…
@@ -94,6 +95,8 @@ _PREFIXES: Mapping[str, str] = MappingProxyType(
         "lora_unet_": "unet",
         "unet_": "unet",
         "unet.": "unet",
+        "transformer.": "unet",
+        "lora_transformer_": "unet",
         "model.diffusion_model.": "unet",
         "diffusion_model.": "unet",
         "lora_te1_": _FIRST_OF_SEVERAL,
@@ -104,6 +107,9 @@ _PREFIXES: Mapping[str, str] = MappingProxyType(
         "te_": "text_encoder",
         "te1.": _FIRST_OF_SEVERAL,
         "te2.": "text_encoder_2",
+        "lora_te3_": "text_encoder_3",
+        "text_encoder_3.": "text_encoder_3",
+        "text_encoders.t5xxl.transformer.": "text_encoder_3",
         "text_encoder_2.": "text_encoder_2",
         "text_encoder_2_": "text_encoder_2",
         "text_encoder_1.": _FIRST_OF_SEVERAL,
@@ -132,7 +138,7 @@ _PREFIXES: Mapping[str, str] = MappingProxyType(
 )
 _PREFIX = re.compile("|".join(map(re.escape, sorted(_PREFIXES, key=len, reverse=True))))
 _BARE = re.compile(
-    r"(down_blocks|up_blocks|mid_block|conv_in|conv_out|time_embedding|add_embedding|input_blocks|"
+    r"(transformer_blocks|joint_blocks|down_blocks|up_blocks|mid_block|conv_in|conv_out|time_embedding|add_embedding|input_blocks|"
     r"middle_block|output_blocks|time_embed|text_model|encoder_layers|encoder)[._]"
 )
 
@@ -142,7 +148,7 @@ class LoraPlace:
     """The place of a layer.
 
     Attributes:
-        part: The component's name in a checkpoint; "" where the tensor's name gives none.
+        part: The component's name in a checkpoint, "unet" for any that predicts; "" where the name gives none.
         path: Of the module in it, with underscores for dots; the whole stem where no component is named.
         is_first_of_several: The name implies another text encoder: the file is for SDXL, or for a later family.
     """

@@ -75,12 +75,14 @@ class _Reader:
         return {}
 
 
-def read_own_settings(folder: Path, defaults: Defaults, sizes: Mapping[str, Size], *, zero_snr: bool) -> OwnSettings:
+def read_own_settings(
+    folder: Path, defaults: Defaults, sizes: Mapping[str, Size], *, zero_snr: bool, is_flow: bool = False
+) -> OwnSettings:
     """Read a folder's darkroom.json and vocabulary.txt.
 
     Args:
         defaults, sizes: The family's, used where the folder gives none that make sense.
-        zero_snr: Of the model; not every schedule goes with it.
+        zero_snr, is_flow: Of the model; not every sampler and schedule goes with it.
     """
     reader = _Reader()
     table: Mapping[str, object] = {}
@@ -89,7 +91,7 @@ def read_own_settings(folder: Path, defaults: Defaults, sizes: Mapping[str, Size
             table = read_json(folder / OWN_FILE)
     except ModelProblem:
         reader.warn(f"{OWN_FILE} can't be read as a table in JSON; the usual settings are used.")
-    own_defaults = _own_defaults(reader, reader.table(table, "defaults"), defaults, zero_snr=zero_snr)
+    own_defaults = _own_defaults(reader, reader.table(table, "defaults"), defaults, zero_snr, is_flow)
     own_sizes = _own_sizes(reader, reader.table(table, "sizes")) or sizes
     title, description = reader.text(table, "title"), reader.text(table, "description")
     texts = table.get("examples", [])
@@ -111,7 +113,9 @@ def read_own_settings(folder: Path, defaults: Defaults, sizes: Mapping[str, Size
     return replace(own, warnings=tuple(reader.warnings[:_MAX_WARNINGS]))
 
 
-def _own_defaults(reader: _Reader, table: Mapping[str, object], usual: Defaults, *, zero_snr: bool) -> Defaults:
+def _own_defaults(
+    reader: _Reader, table: Mapping[str, object], usual: Defaults, zero_snr: bool, is_flow: bool
+) -> Defaults:
     taken: dict[str, int | float | str] = {}
     for name, value in table.items():
         if name not in _EXPECTED:
@@ -137,12 +141,16 @@ def _own_defaults(reader: _Reader, table: Mapping[str, object], usual: Defaults,
     defaults = replace(usual, **taken)  # type: ignore[arg-type]
     sampler = find_sampler(defaults.sampler)
     assert sampler is not None
-    if defaults.schedule in schedules_for(sampler, zero_snr=zero_snr):
+    offered = schedules_for(sampler, zero_snr=zero_snr, is_flow=is_flow)
+    if not offered:
+        reader.warn(f"In {OWN_FILE} the sampler “{sampler.id}” does not go with this model; {usual.sampler} is used.")
+        return replace(defaults, sampler=usual.sampler, schedule=usual.schedule)
+    if defaults.schedule in offered:
         return defaults
     if "sampler" in taken or "schedule" in taken:
         reader.warn(
             f"In {OWN_FILE} the schedule “{defaults.schedule}” does not go with “{defaults.sampler}”"
-            f"{' on this model' if zero_snr else ''}; the sampler's own is used."
+            f"{' on this model' if zero_snr or is_flow else ''}; the sampler's own is used."
         )
     return replace(defaults, schedule="automatic")
 

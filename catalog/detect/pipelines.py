@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from catalog.families import FAMILIES, KNOWN, families_that_run, families_with_encoders, refused_family
+from catalog.families import FAMILIES, KNOWN, Family, families_that_run, families_with_encoders, refused_family
 from catalog.families.ldm_checkpoints import VARIANTS
 from catalog.families.sniffed import Sniffed
 from catalog.files.plain_text import printable
@@ -121,12 +121,20 @@ class Pipeline:
         runs = {family.transformer for family in KNOWN.values() if family.runs}
         return None if transformer is None or transformer in runs else refused_family("checkpoint", "unknown")
 
+    @property
+    def denoiser(self) -> str:
+        """The component that predicts."""
+        return "transformer" if "transformer" in self.parts and "unet" not in self.parts else "unet"
+
     def family(self, width: int) -> str:
         """The family by the parts. `width`: of the U-Net's cross-attentions.
 
         Raises:
             ModelProblem: it is of a family that doesn't run, or its text encoders are of none.
         """
+        for known in FAMILIES.values():
+            if known.transformer and known.transformer == self.parts.get("transformer"):
+                return known.id
         encoders = {part for part in self.parts if part.startswith("text_encoder")}
         fitting = families_with_encoders(encoders) or list(FAMILIES.values())
         family = fitting[0]
@@ -139,13 +147,18 @@ class Pipeline:
         return family.id
 
 
-def variant_of_unet(unet: Mapping[str, object]) -> str:
-    """What a U-Net works from, by its configuration.
+def variant_of(denoiser: Mapping[str, object], family: Family) -> str:
+    """What a denoiser works from, by its configuration.
 
     Raises:
-        ModelProblem: it takes a number of channels that is none of ours, or none at all.
+        ModelProblem: it takes a number of channels that is none of its family's, or none at all.
     """
-    channels = number_of(unet, "in_channels", "unet/config.json", 4)
+    usual = family.latents.channels
+    channels = number_of(denoiser, "in_channels", f"{family.denoiser}/config.json", usual)
+    if family.unet is None and channels == usual:
+        return "text"
+    if family.unet is None:
+        raise ModelProblem(f"Its transformer takes {channels} channels; known are {usual}.", "Use another checkpoint.")
     if channels not in VARIANTS:
         raise ModelProblem(f"Its U-Net takes {channels} channels; known are {_CHANNELS}.", "Use another checkpoint.")
     return VARIANTS[channels]

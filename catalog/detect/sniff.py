@@ -14,7 +14,15 @@ from catalog.detect.embedding_names import vector_tensors
 from catalog.detect.lora_headers import family_by_metadata, sniff_lora
 from catalog.detect.other_models import other_model
 from catalog.detect.quantized import other_quantization, without_companions
-from catalog.families import FAMILIES, KNOWN, SHARED_VAE, families_that_run, refused_family
+from catalog.families import (
+    FAMILIES,
+    KNOWN,
+    SHARED_VAE,
+    families_that_run,
+    latent_channels,
+    refused_family,
+    vae_family,
+)
 from catalog.families.family import CheckpointHeader
 from catalog.families.ldm_checkpoints import UNET, VARIANTS, bare_unet, is_bare_unet, look_alike
 from catalog.families.sniffed import NotAMatch, Sniffed
@@ -154,12 +162,14 @@ def _sniff_vae(tensors: Tensors) -> Sniffed | None:
             return None
     if len(decoder_in.shape) != 4 or len(encoder_in.shape) != 4 or encoder_in.shape[1] != 3:
         return None
-    latent_channels = decoder_in.shape[1]
-    if latent_channels == 4:
-        return Sniffed("vae", SHARED_VAE)
-    problem = f"It has {latent_channels} latent channels; 4 are supported."
-    if latent_channels == 16:
-        problem = "It is for SD 3 or Flux, which Darkroom can't run yet."
+    channels = decoder_in.shape[1]
+    family = vae_family(None, channels)
+    if family is not None:
+        # Those of families that are not run may have as many: the file doesn't tell.
+        alike = [other.label for other in KNOWN.values() if other.latents.channels == channels]
+        is_open = family != SHARED_VAE and len(alike) > 1
+        return Sniffed("vae", family, detail=f"for {' or '.join(alike)}" if is_open else "")
+    problem = f"It has {channels} latent channels; {' or '.join(map(str, latent_channels()))} are supported."
     return Sniffed("vae", problem=problem, hint="Use another VAE.")
 
 
@@ -186,7 +196,7 @@ def _sniff_embedding(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed |
         if is_module or not by_width:
             return None
     if len(names) > 1:
-        found = [family for family in FAMILIES.values() if len(family.text_encoders) > 1]
+        found = by_key[-1:] or [family for family in FAMILIES.values() if len(family.text_encoders) > 1]
     else:
         found = by_key or by_width
     return Sniffed("embedding", found[0].id if found else family_by_metadata(metadata) or "unknown")

@@ -50,6 +50,8 @@ def refused_family(kind: ModelKind, family: str, detail: str = "") -> Sniffed:
         problem = "It is for a model that is not known here."
     elif kind == "checkpoint" and facts.cannot_run:
         problem = facts.cannot_run
+    elif facts.runs:
+        problem = f"It is for {facts.label}, of which only checkpoints, VAEs, LoRAs and embeddings are run here."
     elif kind == "checkpoint":
         problem = f"It is {detail or facts.label}, which Darkroom can't run yet."
     else:
@@ -92,10 +94,23 @@ def family_named(text: str) -> str | None:
     return fitting[max(fitting, key=len)] if fitting else None
 
 
-def vae_family(scale: object) -> str:
-    """The family of a VAE by the scale of its latents; SHARED_VAE where several families have it, or none."""
-    fitting = [family.id for family in FAMILIES.values() if family.latents.scale == scale]
-    return fitting[0] if len(fitting) == 1 else SHARED_VAE
+def latent_channels() -> tuple[int, ...]:
+    """Channels of the latents of all families that run."""
+    return tuple(sorted({family.latents.channels for family in FAMILIES.values()}))
+
+
+def vae_family(scale: object, channels: int) -> str | None:
+    """The family of a VAE by its latents; None: of no family that runs.
+
+    SHARED_VAE where several families have its channels and its scale does not tell, as in a file.
+    """
+    own = [family for family in FAMILIES.values() if family.latents.channels == channels]
+    fitting = [family.id for family in own if family.latents.scale == scale]
+    if len(fitting) == 1:
+        return fitting[0]
+    if len(own) > 1:
+        return SHARED_VAE
+    return own[0].id if own and scale is None else None
 
 
 def clip_skip_read(written: int, family: str) -> int:

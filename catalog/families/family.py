@@ -38,12 +38,14 @@ class LatentFormat:
         channels: C of the latents (B, C, H/factor, W/factor).
         factor: Pixels of an image per latent, on each side.
         scale: What encoded latents are multiplied by, so that they have unit variance.
+        shift: What is taken from them before.
         overflows_half: The VAE's activations exceed float16.
     """
 
     channels: int = 4
     factor: int = 8
     scale: float = 0.18215
+    shift: float = 0.0
     overflows_half: bool = False
 
     @property
@@ -84,6 +86,22 @@ class TextEncoder:
     def tokenizer(self) -> str:
         """The folder of its tokenizer in diffusers' layout."""
         return self.component.replace("text_encoder", "tokenizer")
+
+
+@dataclass(frozen=True, slots=True)
+class T5Encoder:
+    """A T5 that reads whole prompts beside the other text encoders, where a checkpoint has one.
+
+    Attributes:
+        key_prefix: Of its keys in single files.
+        tokenizers: Folders that hold its tokenizer, in diffusers' layout or beside a file; the first that is there.
+        tokens: It reads, the end included; shorter prompts are padded to as many.
+    """
+
+    component: str
+    key_prefix: str
+    tokenizers: tuple[str, ...]
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +211,14 @@ class Family:
         telltale: Tells its prediction types apart.
         token_limit: Tokens a chunk of the prompt holds, begin and end included.
         layer_read: The layer of its text encoders, counted from the last, that its checkpoints are trained on.
+        by_detail: Defaults of its checkpoints that are of a kind of their own, by `Sniffed.detail`.
+        detail_of: Their kind by the configuration of the denoiser in a folder.
+        flow_shift: How far the noise levels of a rectified flow are shifted towards noise; 0 of other models.
         text_encoders: In the order of their tokenizers.
+        t5: What reads whole prompts beside them.
+        conditioning: Tensors of the denoiser whose inputs are as wide as the pooled prompt embeds and as the prompt
+            embeds, by original and by diffusers' names; of families whose text encoders may be files of their own.
+        skipped_layers: Those that skip-layer guidance leaves out; none where it is not for this family.
         sigma_table: Which of a schedule's tables is its own (`catalog/schedules.py`).
         embedding_width: Of textual inversions with vectors for one text encoder.
         embedding_keys: Names that only its textual inversions have.
@@ -217,7 +242,13 @@ class Family:
     latents: LatentFormat = LatentFormat()
     token_limit: int = 77
     layer_read: int = 1
+    by_detail: Mapping[str, Defaults] = field(default_factory=dict)
+    detail_of: Callable[[Mapping[str, object]], str] | None = None
+    flow_shift: float = 0.0
     text_encoders: tuple[TextEncoder, ...] = ()
+    t5: T5Encoder | None = None
+    conditioning: tuple[tuple[str, str], ...] = ()
+    skipped_layers: tuple[int, ...] = ()
     unet: UNet | None = None
     t2i_adapter: T2IAdapterShape | None = None
     sigma_table: str = "sd"
@@ -248,10 +279,11 @@ class Family:
         """The prediction type of a checkpoint that names none."""
         return self.predictions.get(variant, "epsilon")
 
-    def usual_for(self, variant: str, prediction: str) -> tuple[Mapping[str, Size], Defaults]:
+    def usual_for(self, variant: str, prediction: str, detail: str = "") -> tuple[Mapping[str, Size], Defaults]:
         """Sizes and defaults of a checkpoint that gives none itself; `prediction` is "" where it names none."""
         prediction = prediction or self.usual_prediction(variant)
-        return self.by_prediction.get(prediction, (self.sizes, self.defaults))
+        usual = (self.sizes, self.by_detail.get(detail, self.defaults))
+        return self.by_prediction.get(prediction, usual)
 
     def with_rescale(self, defaults: Defaults, variant: str, prediction: str, *, zero_snr: bool) -> Defaults:
         """Defaults of a checkpoint that is trained to zero SNR, or to v-prediction where its family usually isn't.

@@ -1,26 +1,54 @@
-"""SD 3 and 3.5, by the joint blocks of their transformer. Recognized and not run."""
+"""SD 3 and 3.5: a transformer of joint blocks, rectified flow, two CLIPs and, where a checkpoint has it, T5."""
 
-from catalog.families.family import CheckpointHeader, Family, LatentFormat, TransformerLora
+from collections.abc import Mapping
+
+from catalog.families.family import (
+    CheckpointHeader,
+    Defaults,
+    Family,
+    LatentFormat,
+    T5Encoder,
+    TextEncoder,
+    TransformerLora,
+    three_sizes,
+)
 from catalog.families.sniffed import NotAMatch, Sniffed
-from catalog.files.tensor_names import Tensors, has_prefix
+from catalog.files.tensor_names import Tensors, has_fragment, has_prefix
 
 _JOINT_BLOCK = "joint_blocks.0.x_block.attn."
 _POOLED = "time_text_embed.text_embedder.linear_1.weight"  # of diffusers' transformer; few other models have it
 _MEDIUM_BLOCKS = 30  # SD 3.5 large has 38, medium 24
+_OLD, _MEDIUM, _LARGE, _TURBO = "SD 3", "SD 3.5 medium", "SD 3.5 large", "SD 3.5 large turbo"
+_TITLES = ("modelspec.architecture", "modelspec.title", "modelspec.implementation")
 
 
 def claim_sd3(family: Family, header: CheckpointHeader) -> Sniffed:
     """Claim a transformer, by its original and by diffusers' names."""
     names = header.denoiser
     if f"{_JOINT_BLOCK}qkv.weight" in names:
-        if f"{_JOINT_BLOCK}ln_q.weight" not in names:
-            return Sniffed("checkpoint", family.id, detail="SD 3")
-        blocks = {name.split(".")[1] for name in names if name.startswith("joint_blocks.")}
-        size = "large" if len(blocks) > _MEDIUM_BLOCKS else "medium"
-        return Sniffed("checkpoint", family.id, detail=f"SD 3.5 {size}")
-    if _POOLED in names and "pos_embed.proj.weight" in names:
-        return Sniffed("checkpoint", family.id, detail="SD 3")
-    raise NotAMatch
+        blocks, is_normalized = "joint_blocks.", f"{_JOINT_BLOCK}ln_q.weight" in names
+    elif _POOLED in names and "pos_embed.proj.weight" in names and has_fragment(names, ".attn.add_q_proj."):
+        blocks, is_normalized = "transformer_blocks.", "transformer_blocks.0.attn.norm_q.weight" in names
+    else:
+        raise NotAMatch
+    count = len({name.split(".")[1] for name in names if name.startswith(blocks)})
+    is_turbo = any("turbo" in header.metadata.get(key, "").lower() for key in _TITLES)
+    has_vae = "first_stage_model.decoder.conv_in.weight" in header.tensors
+    return Sniffed("checkpoint", family.id, has_vae=has_vae, detail=_detail(count, is_normalized, is_turbo))
+
+
+def detail_of_config(config: Mapping[str, object]) -> str:
+    """Which of them a folder's transformer is."""
+    count = config.get("num_layers")
+    return _detail(count if isinstance(count, int) else 0, bool(config.get("qk_norm")))
+
+
+def _detail(blocks: int, is_normalized: bool, is_turbo: bool = False) -> str:
+    if not is_normalized:
+        return _OLD
+    if blocks <= _MEDIUM_BLOCKS:
+        return _MEDIUM
+    return _TURBO if is_turbo else _LARGE
 
 
 def is_sd3_controlnet(header: Tensors) -> bool:
@@ -33,10 +61,31 @@ FAMILY = Family(
     id="sd3",
     label="SD 3",
     claim=claim_sd3,
-    runs=False,
-    latents=LatentFormat(channels=16),
+    sizes=three_sizes((1024, 1024), (1216, 832), (832, 1216)),
+    defaults=Defaults(sampler="euler", steps=28, guidance=5.0, width=1024, height=1024),
+    # As their makers advise. Of the turbo model nothing but a name in the file tells.
+    by_detail={
+        _MEDIUM: Defaults(sampler="euler", steps=40, guidance=4.5, width=1024, height=1024),
+        _LARGE: Defaults(sampler="euler", steps=28, guidance=3.5, width=1024, height=1024),
+        _TURBO: Defaults(sampler="euler", steps=4, guidance=1.0, width=1024, height=1024),
+    },
+    detail_of=detail_of_config,
+    predictions={"text": "flow_prediction"},
+    flow_shift=3.0,
+    latents=LatentFormat(channels=16, scale=1.5305, shift=0.0609),
+    layer_read=2,
+    text_encoders=(
+        TextEncoder("text_encoder", "text_encoders.clip_l.", is_projecting=True),
+        TextEncoder("text_encoder_2", "text_encoders.clip_g.", is_open=True, is_projecting=True),
+    ),
+    t5=T5Encoder("text_encoder_3", "text_encoders.t5xxl.transformer.", ("tokenizer_3", "t5_tokenizer"), tokens=256),
+    conditioning=(
+        ("y_embedder.mlp.0.weight", "context_embedder.weight"),
+        (_POOLED, "context_embedder.weight"),
+    ),
+    skipped_layers=(7, 8, 9),
     embedding_keys=frozenset({"t5xxl"}),
-    metadata_names=("sd3", "stable-diffusion-3"),
+    metadata_names=("sd3", "stable-diffusion-3", "stable-diffusion-v3"),
     pipeline="StableDiffusion3",
     transformer="SD3Transformer2DModel",
     transformer_lora=TransformerLora(fragments=("joint_blocks_",), widths=(1536, 2432)),

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import CLIPTokenizer
 
 from catalog.guidance import needs_negative
-from contract.errors import InvalidRecipe
+from contract.errors import InvalidRecipe, ModelProblem
 from contract.prompt import Part, Piece, Prompt, parse_prompt
 from contract.recipe import Recipe
 from contract.validation import LABELS
@@ -93,6 +94,17 @@ def _bytes_of(encoded: Encoded) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class T5Prompts:
+    """What T5 reads (`t5.py`): the embeds of each part of a job's prompts, (1, tokens, width); what to say of it."""
+
+    embeds: Mapping[Part, Tensor] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+NO_T5 = T5Prompts()
+
+
+@dataclass(frozen=True, slots=True)
 class Conditioning:
     """A recipe's prompts, encoded for every step.
 
@@ -112,6 +124,7 @@ def encode_prompts(
     cache: EmbeddingCache,
     textual_inversions: TextualInversions = NO_TEXTUAL_INVERSIONS,
     *,
+    t5: T5Prompts = NO_T5,
     hires_steps: int | None = None,
     after: int | None = None,
     regional: Regional | None = None,
@@ -120,12 +133,32 @@ def encode_prompts(
 
     Args:
         textual_inversions: Those that the prompts may name.
+        t5: What T5 reads of them, where the checkpoint has one.
         hires_steps: Those that a hires pass runs; None: this is the first pass. A first pass that begins from an init
             image runs fewer than the recipe's, yet [a:b:0.5] is half of the recipe's, as in A1111.
         after: Of a hires pass, the steps of the first.
         regional: Of a recipe with regions.
     Raises:
         InvalidRecipe: a weight is beyond every number, clip skip leaves no layer, or a region's prompt has an AND.
+    """
+    prompts, count = _read_all(recipe, hires_steps, after)
+    encoder = _PromptEncoder(bundle, cache, recipe, textual_inversions, t5, regional)
+    encoded: dict[object, Conditions] = {}
+    by_step: list[Conditions] = []
+    for step in range(max(1, count)):
+        parts = [{name: prompt.at(step) for name, prompt in named.items()} for named in prompts]
+        key = tuple(tuple(named.items()) for named in parts)
+        if key not in encoded:
+            encoded[key] = encoder.all_conditions(parts)
+        by_step.append(encoded[key])
+    last = len(by_step) - 1
+    return Conditioning(lambda step: by_step[min(step, last)], encoder.truncation_notices(prompts))
+
+
+def _read_all(recipe: Recipe, hires_steps: int | None, after: int | None) -> tuple[list[dict[str, Prompt]], int]:
+    """The recipe's own prompts, by their names in it, then each region's; and in how many steps they may change.
+
+    Arguments as of `encode_prompts`.
     """
     count = recipe.steps if hires_steps is None else hires_steps
     read = partial(parse_prompt, steps=count, after=after, emphasis=recipe.emphasis)
@@ -146,19 +179,19 @@ def encode_prompts(
         if region.negative_prompt is not None:
             of_region["negative_prompt"] = read(region.negative_prompt, composes=False)
         prompts.append(of_region)
-    encoder = _PromptEncoder(bundle, cache, recipe, textual_inversions, regional)
-    if all(prompt.is_static for named in prompts for prompt in named.values()):
-        count = 1
-    encoded: dict[object, Conditions] = {}
-    by_step: list[Conditions] = []
+    is_static = all(prompt.is_static for named in prompts for prompt in named.values())
+    return prompts, 1 if is_static else count
+
+
+def parts_of(recipe: Recipe, hires_steps: int | None = None, after: int | None = None) -> tuple[Part, ...]:
+    """Every part of the prompts that T5 reads at any step. Arguments as of `encode_prompts`."""
+    (own, *_), count = _read_all(recipe, hires_steps, after)
+    parts: dict[Part, None] = {}
     for step in range(max(1, count)):
-        parts = [{name: prompt.at(step) for name, prompt in named.items()} for named in prompts]
-        key = tuple(tuple(named.items()) for named in parts)
-        if key not in encoded:
-            encoded[key] = encoder.all_conditions(parts)
-        by_step.append(encoded[key])
-    last = len(by_step) - 1
-    return Conditioning(lambda step: by_step[min(step, last)], encoder.truncation_notices(prompts))
+        parts.update(dict.fromkeys(own["prompt"].at(step)))
+        if is_guided(recipe):
+            parts.update(dict.fromkeys(own["negative_prompt"].at(step)))
+    return tuple(parts)
 
 
 def is_guided(recipe: Recipe) -> bool:
@@ -175,9 +208,10 @@ class _PromptEncoder:
         cache: EmbeddingCache,
         recipe: Recipe,
         inversions: TextualInversions,
+        t5: T5Prompts,
         regional: Regional | None,
     ) -> None:
-        self._bundle, self._cache, self._recipe, self._inversions = bundle, cache, recipe, inversions
+        self._bundle, self._cache, self._recipe, self._inversions, self._t5 = bundle, cache, recipe, inversions, t5
         self._regional = regional
         self._split: dict[Part, Chunks] = {}
         config: Any = bundle.modules[bundle.family.facts.text_encoders[0].component].config
@@ -239,12 +273,32 @@ class _PromptEncoder:
                 embeds = embeds * 0
                 if embeds_pooled is not None:
                     embeds_pooled = embeds_pooled * 0
+            if family.facts.t5 is not None:
+                embeds = self._with_t5(embeds, batch[number][0], family.facts.t5.tokens)
             prompt_embeds.append(embeds)
             if embeds_pooled is not None:
                 pooled.append(embeds_pooled)
         added = family.added(torch.cat(pooled) if pooled else None, self._recipe.width, self._recipe.height)
         weights = tuple(part.weight for part in parts["prompt"])
         return Conditions(torch.cat(prompt_embeds), weights, guided, added)
+
+    def _with_t5(self, embeds: Tensor, part: Part, tokens: int) -> Tensor:
+        """CLIP's embeds, (1, n, width), widened by zeros, then T5's; without T5 zeros, as in training at times.
+
+        Source: Esser et al. 2024 (arXiv 2403.03206), section 4 and B.3.
+        """
+        denoiser: Any = self._bundle.modules[self._bundle.family.facts.denoiser]
+        width = denoiser.config.joint_attention_dim
+        of_t5 = self._t5.embeds.get(part)
+        if of_t5 is None:
+            of_t5 = embeds.new_zeros(1, tokens, width)
+        if embeds.shape[-1] > width or of_t5.shape[-1] != width:
+            raise ModelProblem(
+                f"The prompts are encoded {embeds.shape[-1]} (CLIP) and {of_t5.shape[-1]} (T5) wide; "
+                f"{self._bundle.ref.name} takes {width}.",
+                "Use the text encoders that the model was made for.",
+            )
+        return torch.cat([functional.pad(embeds, (0, width - embeds.shape[-1])), of_t5.to(embeds)], dim=1)
 
     def truncation_notices(self, prompts: Sequence[Mapping[str, Prompt]]) -> tuple[str, ...]:
         """A sentence for each prompt of which words are not read; the recipe's own, then each region's."""
@@ -319,20 +373,28 @@ def _joined(common: Part, own: Part) -> Part:
 
 
 def weigh_prompt_embeds(
-    prompt_embeds: Tensor, chunk: Chunk, emphasis: Emphasis = "original", empty: Tensor | None = None
+    prompt_embeds: Tensor,
+    chunk: Chunk,
+    emphasis: Emphasis = "original",
+    empty: Tensor | None = None,
+    *,
+    before: int = 1,
 ) -> Tensor:
     """Weigh each token's embedding. prompt_embeds: (1, tokens, width).
 
     "original" scales, then restores the mean; "no_norm" scales; "comfyui" goes from the embedding of `empty` (the empty
     prompt's, of the same shape) so many times as far as the token's.
 
+    Args:
+        before: Tokens before those of the chunk: the one that begins it.
+
     The mean carries the prompt's overall strength in CLIP as published; where it is only noise (small encoders)
     restoring it would multiply by chance, so it is left alone. The pooled embedding is never weighted, as in A1111.
     """
     if not chunk.is_weighted:
         return prompt_embeds
-    rest = prompt_embeds.shape[1] - len(chunk.weights) - 1
-    weights = torch.tensor([1.0, *chunk.weights, *[1.0] * rest], device=prompt_embeds.device)
+    rest = prompt_embeds.shape[1] - len(chunk.weights) - before
+    weights = torch.tensor([*[1.0] * before, *chunk.weights, *[1.0] * rest], device=prompt_embeds.device)
     plain = prompt_embeds.float()
     if empty is not None:
         return torch.lerp(empty.float(), plain, weights[None, :, None]).to(prompt_embeds.dtype)

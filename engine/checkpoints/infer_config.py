@@ -100,7 +100,9 @@ def _down_and_mid_config(shapes: Shapes, unet: UNet) -> dict[str, Any]:
 def vae_config(shapes: Shapes, latents: LatentFormat) -> dict[str, Any]:
     """Of a VAE; `latents` are those of the checkpoint, which it decodes."""
     channels = _block_channels(shapes, "encoder.down_blocks")
+    shift = {"shift_factor": latents.shift} if latents.shift else {}
     return {
+        **shift,
         "block_out_channels": channels,
         "layers_per_block": count_children(shapes, "encoder.down_blocks.0.resnets."),
         "down_block_types": ("DownEncoderBlock2D",) * len(channels),

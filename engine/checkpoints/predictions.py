@@ -4,17 +4,23 @@ Most files don't state it. Side files, marks in the file, and the family's tellt
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from catalog.families.family import Family
 from catalog.families.ldm_checkpoints import UNET, VARIANTS, prediction_of
 from catalog.files.folders import MAX_CONFIG_BYTES, SIDE_SETTINGS
 from catalog.files.headers import read_whole_header
+from catalog.files.plain_text import printable
+from contract.errors import ModelProblem
 from engine.weights.reading import read_tensor
 
 # The same in CompVis' and Stability's configurations of every family.
 _BETAS = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+FLOW_PREDICTION = "flow_prediction"
+_MOST_SHIFT = 100
 # An LDM configuration, and the notes of other programs.
 _SIDE_FILES = dict(
     zip(
@@ -31,6 +37,8 @@ def scheduler_config(file: Path, family: Family) -> dict[str, Any]:
     Raises:
         ModelProblem: the file can't be read.
     """
+    if family.flow_shift:
+        return flow_config(family)
     header = read_whole_header(file)
     marked, zero_snr = prediction_of(header.tensors, header.metadata)
     prediction = _prediction_in_side_file(file) or marked
@@ -49,6 +57,23 @@ def scheduler_config(file: Path, family: Family) -> dict[str, Any]:
         "prediction_type": prediction,
         "rescale_betas_zero_snr": zero_snr and prediction == "v_prediction",
     }
+
+
+def flow_config(family: Family, table: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """The same of a family of rectified flow, whose schedulers don't name what is predicted.
+
+    Args:
+        table: A folder's scheduler_config.json.
+    Raises:
+        ModelProblem: it says a shift that is none.
+    """
+    shift = table.get("shift", family.flow_shift)
+    if isinstance(shift, bool) or not isinstance(shift, (int, float)) or not 0 < shift <= _MOST_SHIFT:
+        raise ModelProblem(
+            f"scheduler/scheduler_config.json says “shift” is {printable(repr(shift)[:80], 60)}, which is none.",
+            f"Use {family.flow_shift:g}, as the models were published.",
+        )
+    return {"prediction_type": FLOW_PREDICTION, "num_train_timesteps": _BETAS["num_train_timesteps"], "shift": shift}
 
 
 def _prediction_in_side_file(file: Path) -> str:

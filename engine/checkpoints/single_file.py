@@ -105,6 +105,20 @@ def t2i_adapter_file(file: Path, header: Header, facts: Family) -> tuple[Config,
         return adapter_config(shapes_of(slices, header), facts.t2i_adapter), slices
 
 
+def clip_component(encoder: TextEncoder, header: Header, prefix: str) -> tuple[Config, Slices] | None:
+    """Configuration and tensors of a CLIP with transformers' keys below a prefix; None where there is none.
+
+    Raises:
+        KeyError, IndexError: a tensor is missing, or has too few dimensions.
+    """
+    slices = clip_slices(header, prefix)
+    if not slices:
+        return None
+    shapes = shapes_of(slices, header)
+    config = text_config(shapes, is_open=encoder.is_open, layers=text_layers(shapes))
+    return ({**config, "projection_dim": 0} if "text_projection.weight" not in slices else config), slices
+
+
 def _text_encoder_of(encoder: TextEncoder, header: Header, file: Path) -> tuple[Config, Slices]:
     """Configuration and tensors, without layers and projections that the family does not read."""
     slices = clip_slices(header, f"{encoder.prefix}transformer.")

@@ -50,7 +50,7 @@ class _Source:
         """In float32, as the modules have it."""
         scale = None if self.scale is None else read_tensor(self.file, self.scale)
         tensor = scaled(read_tensor(self.file, self.info), scale).float()
-        return tensor.T if self.slice.is_transposed else tensor
+        return self.slice.arranged(tensor)
 
 
 Sources = Mapping[Key, _Source]
@@ -118,7 +118,7 @@ def merge(task: "Merge", paths: Mapping[str, str], target: Path, say: Say) -> st
             blended = []
             for key in keys[name]:
                 tensor = baked.of(key, _blend(task, key, own[key].read(), other_sources))
-                blended.append(tensor.T if own[key].slice.is_transposed else tensor)
+                blended.append(own[key].slice.arranged(tensor))
             result = blended[0] if len(blended) == 1 else torch.cat(blended)
             result = result.to(wanted.dtype)
             if not result.isfinite().all():

@@ -72,7 +72,7 @@ def predict_with(
             counts = (len(down_block), len(residuals.adapter_features), len(residuals.image_embeds))
             call = UNetCall(tuple(added), *counts)
         if in_float32:
-            with torch.inference_mode(), _float32_layers(onload("unet")):
+            with torch.inference_mode(), float32_layers(onload("unet")):
                 wide = [one.float() if one.is_floating_point() else one for one in tensors]
                 (prediction,) = evaluate("unet", call, latents.float(), t, *wide)
         else:
@@ -83,7 +83,7 @@ def predict_with(
 
 
 @contextmanager
-def _float32_layers(module: nn.Module) -> Iterator[None]:
+def float32_layers(module: nn.Module) -> Iterator[None]:
     """Give each layer float32 weights while it runs: they may only just have come (`models/group_offload.py`)."""
     original: dict[nn.Parameter, Tensor] = {}
 

@@ -10,8 +10,15 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from catalog.detect.lora_names import cut, other_kind, place_of, underscored
+from engine.checkpoints.joint_blocks import original_modules
 from engine.lora.ldm_names import ldm_names
+from engine.weights.reading import TensorSlice
 
+DENOISERS = ("unet", "transformer")
+# Of a layer that is cut into several modules: what is cut as its rows are, and what all have in common.
+_BY_ROWS = frozenset({"up", "diff", "diff_b", "magnitude", "hada_w1_a", "hada_w2_a"})
+_SHARED = frozenset({"down", "alpha", "hada_w1_b", "hada_w2_b"})
+Piece = tuple[str, TensorSlice]  # a module, and which rows of the original one it has
 _PROJECTIONS = (("q_proj", "to_q"), ("k_proj", "to_k"), ("v_proj", "to_v"), ("out_proj", "to_out"))
 
 
@@ -58,17 +65,21 @@ class ModuleNames:
     Attributes:
         by_part: By component: from a name with underscores to the module's own.
         ldm: LDM names of the U-Net's modules.
+        denoiser: The component that predicts.
+        pieces: From an original name with underscores to the modules of a transformer that it is cut into.
     """
 
     by_part: dict[str, dict[str, str]] = field(default_factory=dict)
     ldm: dict[str, str] = field(default_factory=dict)
+    denoiser: str = "unet"
+    pieces: dict[str, list[Piece]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, parts: Mapping[str, nn.Module]) -> "ModuleNames":
-        """Of U-Net and text encoders; nothing else takes LoRAs."""
+        """Of the denoiser and text encoders; nothing else takes LoRAs."""
         known = cls()
         for part, module in parts.items():
-            if part != "unet" and not part.startswith("text_encoder"):
+            if part not in DENOISERS and not part.startswith("text_encoder"):
                 continue
             names = [name for name, child in module.named_modules() if "weight" in child._parameters]
             aliases = known.by_part.setdefault(part, {})
@@ -84,6 +95,10 @@ class ModuleNames:
                 known.ldm = ldm_names(names)
                 for name, ldm_name in known.ldm.items():
                     aliases[underscored(ldm_name)] = name
+            if part == "transformer":
+                known.denoiser = part
+                for name, (original, rows) in original_modules(names).items():
+                    known.pieces.setdefault(underscored(original), []).append((name, rows))
         return known
 
 
@@ -97,13 +112,22 @@ def match_layers(tensors: Mapping[str, Tensor], modules: ModuleNames) -> Matched
     unmatched = []
     for stem, roles in stems.items():
         place = place_of(stem)
-        module = modules.by_part.get(place.part, {}).get(place.path)
+        part = modules.denoiser if place.part in DENOISERS else place.part
+        module = modules.by_part.get(part, {}).get(place.path)
+        pieces = modules.pieces.get(place.path, []) if part == modules.denoiser else []
+        if module is None and len(pieces) == 1 and pieces[0][1].is_whole:
+            module = pieces[0][0]
+        if module is None and pieces and roles.keys() <= _BY_ROWS | _SHARED:
+            for piece, rows in pieces:
+                of_piece = {role: rows.of(tensor) if role in _BY_ROWS else tensor for role, tensor in roles.items()}
+                layers[part, piece] = Layer(part, piece, "", of_piece)
+            continue
         if module is None or "" in roles or ("factor" in roles and "on_input" not in roles):
             unmatched.append(stem)
             continue
-        key = (place.part, module)
+        key = (part, module)
         if key in layers:
             roles = {**layers[key].tensors, **roles}
-        ldm_name = modules.ldm.get(module, "") if place.part == "unet" else ""
-        layers[key] = Layer(place.part, module, ldm_name, roles)
+        ldm_name = modules.ldm.get(module, "") if part == "unet" else ""
+        layers[key] = Layer(part, module, ldm_name, roles)
     return MatchedLayers(tuple(layers.values()), tuple(unmatched), other_kind(tensors))

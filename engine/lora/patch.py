@@ -21,7 +21,7 @@ from contract.errors import InvalidRecipe
 from contract.recipe import LoraUse
 from engine.lora.alphas import Alphas, alphas_of, stamp_of_settings
 from engine.lora.deltas import Delta, ShapeMismatch, deltas_of, merged
-from engine.lora.keys import Layer, ModuleNames, match_layers
+from engine.lora.keys import DENOISERS, Layer, ModuleNames, match_layers
 from engine.lora.ldm_names import block_of
 from engine.models.bundle import Bundle
 
@@ -79,7 +79,7 @@ class LoadedLora:
 
     def strength(self, layer: Layer) -> float:
         """Its weight on a layer, block weights included."""
-        whole = self.use.weight if layer.part == "unet" else self.text_weight
+        whole = self.use.weight if layer.part in DENOISERS else self.text_weight
         if not self.use.blocks:
             return whole
         block = block_of(layer.ldm_name) if layer.part == "unet" else "BASE"

@@ -2,9 +2,11 @@
 
 A checkpoint has several, in folders of their own; a ControlNet or T2I-Adapter (a folder or a file) is one; an
 IP-Adapter is a file without a configuration, and its image encoder a folder; a LoRA, an embedding or a hypernetwork is
-a file of named tensors. Which components a checkpoint has, and how one that is a file is read, its family says.
+a file of named tensors; T5, which some families read prompts with, is one by itself. Which components a checkpoint
+has, and how one that is a file is read, its family says.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,19 @@ from transformers import CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithPro
 from catalog.detect.control_models import UNION_CLASS
 from catalog.detect.pipelines import Pipeline
 from catalog.detect.quantized import without_companions
+from catalog.detect.text_encoders import find_encoders
 from catalog.files.folders import read_json
 from catalog.files.headers import read_header
 from catalog.files.weights import weights_files
 from catalog.models import optional_components
 from contract.recipe import ModelRef
 from engine.checkpoints.component import Builder, Component, Config
-from engine.checkpoints.predictions import scheduler_config
-from engine.checkpoints.single_file import controlnet_file, t2i_adapter_file
+from engine.checkpoints.predictions import flow_config, scheduler_config
+from engine.checkpoints.single_file import blame_shapes, clip_component, controlnet_file, t2i_adapter_file
+from engine.checkpoints.t5 import t5_component
 from engine.checkpoints.tokenizers import END, PADDING_OPEN, ClipTokenizers, read_tokenizer
 from engine.families import builder_of, family_of
+from engine.families.family import ModelFamily
 from engine.weights.named_tensors import NamedTensors
 
 
@@ -42,6 +47,8 @@ def components_of(ref: ModelRef, path: Path) -> dict[str, Component]:
     if ref.kind in ("lora", "embedding", "hypernetwork"):
         return {ref.kind: _named_tensors(path, keeps_dtype=True)}
     family = family_of(ref.family)
+    if ref.kind == "text_encoder":
+        return {"text_encoder_3": t5_component(family.facts, path)}
     if ref.kind in ("controlnet", "t2i_adapter"):
         build = build_controlnet if ref.kind == "controlnet" else build_t2i_adapter
         if path.is_dir():
@@ -56,11 +63,24 @@ def components_of(ref: ModelRef, path: Path) -> dict[str, Component]:
     if path.is_file():
         for name, (config, slices) in family.read_file(path, without_companions(read_header(path))).items():
             found[name] = Component(config, builder_of(family, name), lambda: (path,), slices)
-        return found
+        return {**found, **_encoders_beside(family, path)}
     if ref.kind == "vae":
         return {ref.kind: _folder_component(path, builder_of(family, "vae"))}
     for name in (*family.builders, *optional_components(path)):
         found[name] = _folder_component(path / name, builder_of(family, name))
+    return found
+
+
+def _encoders_beside(family: ModelFamily, path: Path) -> dict[str, Component]:
+    """The text encoders of a checkpoint that are files of their own. Raises ModelProblem: one lacks a tensor."""
+    found = {}
+    encoders = {encoder.component: encoder for encoder in family.facts.text_encoders}
+    for name, file in find_encoders(path, family.facts).beside.items():
+        with blame_shapes(file):
+            component = clip_component(encoders[name], without_companions(read_header(file)), "")
+        assert component is not None
+        config, slices = component
+        found[name] = Component(config, builder_of(family, name), partial(tuple, [file]), slices)
     return found
 
 
@@ -89,7 +109,8 @@ def scheduler_of(ref: ModelRef, path: Path) -> dict[str, Any]:
     """
     if path.is_file():
         return scheduler_config(path, family_of(ref.family).facts)
-    return read_json(path / "scheduler" / "scheduler_config.json")
+    table, facts = read_json(path / "scheduler" / "scheduler_config.json"), family_of(ref.family).facts
+    return flow_config(facts, table) if facts.flow_shift else table
 
 
 def zeroes_empty_prompt(ref: ModelRef, path: Path) -> bool:

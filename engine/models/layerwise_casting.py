@@ -14,7 +14,7 @@ from catalog.files.headers import read_header
 from engine.checkpoints.component import Component
 
 StorageChoice = Literal["auto", "full", "half"]
-_KINDS = ("checkpoint", "vae", "controlnet", "t2i_adapter")  # models that are run, not only read
+_KINDS = ("checkpoint", "vae", "controlnet", "t2i_adapter", "text_encoder")  # models that are run, not only read
 
 
 def half_dtype(kind: str, components: Mapping[str, Component]) -> torch.dtype | None:

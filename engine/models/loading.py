@@ -13,6 +13,8 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from catalog.detect.control_models import read_control_model
+from catalog.detect.text_encoders import identity_of
+from catalog.families import FAMILIES
 from catalog.files.folders import fingerprint, settings_of
 from contract.errors import ModelProblem, StudioError
 from contract.recipe import ModelRef
@@ -92,6 +94,8 @@ class LoadPlan:
         if self.ref.kind == "ip_adapter" and not self.path.is_dir():
             # Its fingerprint covers the image encoder, a model of its own.
             found = read_control_model(self.path).fingerprint
+        elif self.ref.kind == "checkpoint" and self.path.is_file():
+            found = identity_of(self.path, FAMILIES[self.ref.family])
         else:
             folder = self.path if self.path.is_dir() else self.path.parent
             files = {source.path for source in self._sources}

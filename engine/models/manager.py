@@ -37,6 +37,7 @@ from engine.weights.weight_buffer import Layout, WeightBuffer
 _BUDGET_SHARE = 0.5  # of the machine's memory, unless the options say
 _PINNED_SHARE = 0.25  # of the machine's memory may be page-locked
 _COMPILE_MARGIN = 1.5  # times its weights that a compiled model takes while it is made
+_OFFLOADED = ("checkpoint", "text_encoder")  # the others are small
 _FETCH_MARGIN = 1.1  # reading ahead leaves a tenth of a model free
 
 log = logging.getLogger(__name__)
@@ -317,9 +318,9 @@ class ModelManager:
         if not self._device.copies_weights:
             return Offloader(slot, "none")
         mode: Offload = "none"
-        if model.ref.kind == "checkpoint" and self._offload != "auto":
+        if model.ref.kind in _OFFLOADED and self._offload != "auto":
             mode = self._offload
-        elif model.ref.kind == "checkpoint":
+        elif model.ref.kind in _OFFLOADED:
             limit = device_bytes(self._device)
             if limit is not None:
                 leased = sum(other.device_size for other in self._slots if other.leases and other is not slot)
@@ -335,7 +336,7 @@ class ModelManager:
         except torch.OutOfMemoryError:  # what other programs hold of the card shows only now
             if drop_copies(self._models.values()):
                 return self._swap_in(model, slot, beside)
-            if self._offload != "auto" or model.ref.kind != "checkpoint":
+            if self._offload != "auto" or model.ref.kind not in _OFFLOADED:
                 raise
             log.warning("%s does not fit beside what is on the card: its components are offloaded", model.ref.name)
             offloader.set_mode("encoders")

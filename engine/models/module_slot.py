@@ -307,8 +307,9 @@ def build(shape: str, components: Mapping[str, Component], device: Device) -> Mo
     Raises:
         ModelProblem: a configuration describes nothing that can be built.
     """
-    # The estimator normalizes over its batch, which half precision can't carry.
-    own_dtypes = {"vae": device.vae_dtype, "depth_estimator": torch.float32}
+    # The estimator normalizes over its batch, which half precision can't carry; T5's activations exceed float16.
+    t5_dtype = torch.bfloat16 if device.dtype == torch.float16 else device.dtype
+    own_dtypes = {"vae": device.vae_dtype, "depth_estimator": torch.float32, "text_encoder_3": t5_dtype}
     modules: dict[str, nn.Module] = {}
     dtypes: dict[str, torch.dtype] = {}
     stored_dtypes: dict[str, torch.dtype] = {}

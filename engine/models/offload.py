@@ -22,7 +22,7 @@ LESS_MEMORY: Mapping[Offload, str] = {
     "group": "the model passes through the card layer by layer",
 }
 MODES: tuple[Offload, ...] = get_args(Offload)
-_GROUP_OFFLOADED = ("unet", "transformer")
+_GROUP_OFFLOADED = ("unet", "transformer", "text_encoder_3")
 
 
 def offload_group(component: str) -> str:

@@ -159,6 +159,9 @@ def _spread(
     count = steps + 1 if discards and steps > 1 else steps
     if grid.is_even_in_time:
         timesteps = getattr(schedules, grid.id)(count, table.train_steps)[:steps]
+        if table.is_flow and grid.ends_shifted:
+            last = table.train_steps - 1
+            timesteps = last - (last - timesteps) * (1 - (table.train_steps * table.sigmas[0] - 1) / last)
         if row.whole_timesteps:
             timesteps = np.round(timesteps)
         sigmas = table.sigmas_at(timesteps.astype(np.float32))

@@ -49,11 +49,29 @@ class TensorSlice:
         name: The tensor's name in the file.
         share: (index, count): which of so many equal shares of its rows. q, k and v are often one tensor.
         is_transposed: The file's rows are the tensor's columns.
+        is_swapped: The two halves of its rows change places.
     """
 
     name: str
     share: tuple[int, int] = (0, 1)
     is_transposed: bool = False
+    is_swapped: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the file's tensor as it is."""
+        return self.share[1] == 1 and not self.is_transposed and not self.is_swapped
+
+    def arranged(self, tensor: Tensor) -> Tensor:
+        """A share of the file's tensor as the module has it, and the other way round."""
+        if self.is_swapped:
+            return torch.cat(tensor.chunk(2)[::-1])
+        return tensor.t() if self.is_transposed else tensor
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """Its share of the file's whole tensor, as the module has it; all of it where rows can't be divided so."""
+        index, count = self.share
+        return self.arranged(tensor if tensor.shape[0] % count else tensor.chunk(count)[index])
 
     def cut(self, info: TensorInfo) -> TensorInfo:
         """The share of the file's tensor; all of it where its rows can't be divided so."""
@@ -76,12 +94,13 @@ class Reading:
     """One tensor to read: its bytes in the file, its spec in the buffer.
 
     Attributes:
+        slice: Where it is in the file, and how it is arranged there.
         scale: What its numbers are to be multiplied by (`catalog/detect/quantized.py`): one number, or one a row.
     """
 
     info: TensorInfo
     spec: TensorSpec
-    is_transposed: bool = False
+    slice: TensorSlice
     scale: TensorInfo | None = None
 
     @property
@@ -179,7 +198,7 @@ def _plan_reading(label: str, tensor_slice: TensorSlice, header: Mapping[str, Te
             "which is not read here.",
             "Use an fp16 or bf16 version of the model.",
         )
-    return Reading(info, spec, tensor_slice.is_transposed, scale)
+    return Reading(info, spec, tensor_slice, scale)
 
 
 def _is_float(info: TensorInfo) -> bool:
@@ -222,14 +241,15 @@ def fill(buffer: WeightBuffer, source: Source) -> Iterator[int]:
         for reading in source.readings:
             scale = None if reading.scale is None else read_tensor(source.path, reading.scale)
             file.seek(start + reading.info.begin)
-            if scale is not None or reading.is_transposed or reading.spec.is_channels_last:
+            is_moved = reading.slice.is_transposed or reading.slice.is_swapped
+            if scale is not None or is_moved or reading.spec.is_channels_last:
                 if staging.numel() < reading.size:
                     staging = torch.empty(reading.size, dtype=torch.uint8)
                 raw = staging[: reading.size]
                 _read_exactly(file, raw, source.label)
                 found = scaled(raw.view(DTYPES[reading.info.dtype]).view(reading.info.shape), scale)
                 target = buffer.tensor(reading.spec)
-                target.copy_(found.t() if reading.is_transposed else found.view(reading.spec.shape))
+                target.copy_(reading.slice.arranged(found).reshape(reading.spec.shape))
                 _check_and_add(target, buffer, reading.spec, source)
             else:
                 _read_in_order(file, buffer, reading, source, staging[:_CHUNK_BYTES])

@@ -99,7 +99,10 @@ def _check_fits(method: Method, draft: RecipeDraft, entry: ModelEntry, field: st
     names = {"unet": "a U-Net", "transformer": "a transformer"}
     wants, has = names[method.denoisers[0]], names[FAMILIES[entry.ref.family].denoiser]
     problem = ""
-    if FAMILIES[entry.ref.family].denoiser not in method.denoisers:
+    family = FAMILIES[entry.ref.family]
+    if family.denoiser == "transformer" and method.skips_layers and not family.skipped_layers:
+        problem = f"{method.label} is not known for {family.label}."
+    elif family.denoiser not in method.denoisers:
         problem = f"{method.label} is for models with {wants}; {entry.title} has {has}."
     elif entry.variant == "edit" and not method.suits_edit:
         problem = f"{method.label} does not go with {entry.title}, which guides by the picture too."

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from catalog.families import FAMILIES
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe
 from contract.parts import BLOCK_COUNTS, MAX_HYPERNETWORKS, MAX_LORAS
@@ -136,6 +137,13 @@ def _find_networks(
     """
     found: dict[ModelKind, list[tuple[_Request, ModelRef]]] = {"lora": [], "hypernetwork": []}
     for request in requests:
+        if (request.blocks or request.kind == "hypernetwork") and FAMILIES[checkpoint.ref.family].unet is None:
+            what = "Block weights are" if request.blocks else f"{LABELS[request.kind]}s are"
+            raise InvalidRecipe(
+                f"{what} for models with a U-Net; {checkpoint.title} has a transformer.",
+                "Leave them out.",
+                field=request.field,
+            )
         ref = network_ref(request.model, request.kind, request.field, finder, checkpoint)
         found[request.kind].append((request, ref))
     added = {kind: _add_weights(pairs, finder.notices) for kind, pairs in found.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from catalog.detect.entries import KIND_LABELS, a_kind
-from catalog.families import FAMILIES
+from catalog.families import FAMILIES, OLDEST, SHARED_VAE, label_of
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import ModelKind, ModelRef
@@ -149,11 +149,13 @@ def require_family(entry: ModelEntry, checkpoint: ModelEntry, where: str) -> Non
         InvalidRecipe: names both.
     """
     family, wanted = entry.ref.family, checkpoint.ref.family
+    if entry.ref.kind == "vae" and family == SHARED_VAE:
+        family = OLDEST
     if family == wanted or family not in FAMILIES:
         return
     if entry.ref.kind == "vae" and FAMILIES[family].latents.channels == FAMILIES[wanted].latents.channels:
         return
-    label, other = FAMILIES[family].label, LABELS[entry.ref.kind]
+    label, other = label_of(entry.ref.family), LABELS[entry.ref.kind]
     raise InvalidRecipe(
         f"{other} “{entry.title}” is for {label}; {checkpoint.title} is {FAMILIES[wanted].label}.",
         f"Choose {'an' if label.startswith('SD') else 'a'} {label} model or remove it.",

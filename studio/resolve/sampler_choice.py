@@ -48,7 +48,14 @@ def choose_sampler(name: str | None, schedule: str | None, entry: ModelEntry) ->
         raise InvalidRecipe(
             f"Schedule is “{wanted[:60]}”, which is not known.", _near(wanted, labels), field="schedule"
         )
-    offered = schedules_for(sampler, zero_snr=entry.zero_snr)
+    offered = schedules_for(sampler, zero_snr=entry.zero_snr, is_flow=entry.is_flow)
+    if not offered:
+        labels = [known.label for known in SAMPLERS.values() if schedules_for(known, is_flow=True)]
+        raise InvalidRecipe(
+            f"{sampler.label} does not go with {entry.title}, a model of rectified flow.",
+            f"Use {', '.join(labels[:-1])} or {labels[-1]}.",
+            field="sampler",
+        )
     if found.id not in offered:
         which = sampler.label if found.id not in sampler.schedules else entry.title
         labels = [SCHEDULES[schedule_id].label for schedule_id in offered]

@@ -70,7 +70,7 @@ def _pickle(folder: Path) -> None:
         (lambda f: change(f, "model_index.json", text_encoder_2=["a", "b"]), "refiner"),
         (
             lambda f: change(f, "model_index.json", transformer=["diffusers", "SD3Transformer2DModel"]),
-            "It is SD 3, which",
+            "transformer/config.json is missing",
         ),
         (
             lambda f: change(f, "model_index.json", transformer=["diffusers", "FluxTransformer2DModel"]),
@@ -126,7 +126,9 @@ def test_the_first_folder_wins_a_name(tmp_path: Path) -> None:
         ({"scaling_factor": 0.18215}, "sd", None),
         ({"scaling_factor": 0.13025}, "sdxl", None),
         ({}, "sd", None),
-        ({"latent_channels": 16}, "unknown", "16 latent channels"),
+        ({"latent_channels": 16, "scaling_factor": 1.5305}, "sd3", None),
+        ({"latent_channels": 16, "scaling_factor": 0.3611}, "unknown", "scaled as those of no family"),
+        ({"latent_channels": 32}, "unknown", "32 latent channels"),
     ],
 )
 def test_a_vae_may_be_a_folder(tmp_path: Path, config: dict[str, object], family: str, problem: str | None) -> None:

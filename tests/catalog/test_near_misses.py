@@ -15,7 +15,7 @@ from catalog.files.headers import TensorInfo
 TOLD = {
     "AutoencoderKL": ("vae", "sd", True),
     "FluxTransformer2DModel": ("checkpoint", "flux", False),
-    "SD3Transformer2DModel": ("checkpoint", "sd3", False),
+    "SD3Transformer2DModel": ("checkpoint", "sd3", True),
     "FluxControlNetModel": ("controlnet", "flux", False),
     "SD3ControlNetModel": ("controlnet", "sd3", False),
     "T2IAdapter": ("t2i_adapter", "sd1", True),

@@ -43,6 +43,16 @@ class Case(NamedTuple):
     metadata: Mapping[str, str] = {}
 
 
+def sd3_file(name: str) -> Callable[[], Shapes]:
+    """As published: a transformer and a VAE."""
+
+    def make() -> Shapes:
+        transformer = layouts.sd3_transformer(**layouts.SD3[name])  # type: ignore[arg-type]
+        return below(UNET, transformer) | below("first_stage_model.", layouts.ldm_vae(16, has_quant=False))
+
+    return make
+
+
 def plus(shapes: Shapes, *names: str, shape: tuple[int, ...] = (0,)) -> Shapes:
     return shapes | dict.fromkeys(names, shape)
 
@@ -176,20 +186,19 @@ CASES: dict[str, Case] = {
         lambda: checkpoint("sd1", has_text=False), ("checkpoint", "sd1"), words="no text encoder"
     ),
     "sdxl refiner": Case(lambda: checkpoint("sdxl_refiner"), ("checkpoint", "sdxl_refiner"), words="refiner"),
-    "sd3 medium": Case(
-        lambda: below(UNET, layouts.sd3_transformer()), ("checkpoint", "sd3"), {"detail": "SD 3"}, "is SD 3, which"
-    ),
-    "sd3.5 medium": Case(
-        lambda: below(UNET, layouts.sd3_transformer(is_35=True, is_dual=True)),
+    "sd3 medium": Case(sd3_file("SD 3"), ("checkpoint", "sd3"), {"detail": "SD 3", "has_vae": True}),
+    "sd3.5 medium": Case(sd3_file("SD 3.5 medium"), ("checkpoint", "sd3"), {"detail": "SD 3.5 medium"}),
+    "sd3.5 large": Case(sd3_file("SD 3.5 large"), ("checkpoint", "sd3"), {"detail": "SD 3.5 large"}),
+    "sd3.5 large turbo": Case(
+        sd3_file("SD 3.5 large"),
         ("checkpoint", "sd3"),
-        {"detail": "SD 3.5 medium"},
-        "SD 3.5 medium",
+        {"detail": "SD 3.5 large turbo"},
+        metadata={"modelspec.title": "Stable Diffusion 3.5 Large Turbo"},
     ),
     "sd3.5 large, bare": Case(
         lambda: layouts.sd3_transformer(38, 2432, is_35=True),
         ("checkpoint", "sd3"),
-        {"detail": "SD 3.5 large"},
-        "can't run",
+        {"detail": "SD 3.5 large", "has_vae": False},
     ),
     "flux dev": Case(layouts.flux_transformer, ("checkpoint", "flux"), {"detail": "Flux dev"}, "Flux dev"),
     "flux schnell, in a checkpoint": Case(
@@ -391,11 +400,8 @@ CASES: dict[str, Case] = {
     "lora sd3 kohya": Case(
         lambda: down_up({"lora_unet_joint_blocks_0_context_block_attn_qkv": (4608, 1536)}),
         ("lora", "sd3"),
-        words="for SD 3",
     ),
-    "lora sd3 diffusers": Case(
-        lambda: peft(dotted("transformer.", loras.joint_modules(1536, 24))), ("lora", "sd3"), words="for SD 3"
-    ),
+    "lora sd3 diffusers": Case(lambda: peft(dotted("transformer.", loras.joint_modules(1536, 24))), ("lora", "sd3")),
     # What looks like a LoRA of ours
     "lora of qwen": Case(
         lambda: peft(
@@ -446,7 +452,9 @@ CASES: dict[str, Case] = {
         },
         ("vae", "sd"),
     ),
-    "vae of flux": Case(lambda: layouts.ldm_vae(16, has_quant=False), ("vae", "unknown"), words="SD 3 or Flux"),
+    "vae of sd3 or flux": Case(
+        lambda: layouts.ldm_vae(16, has_quant=False), ("vae", "sd3"), {"detail": "for SD 3 or Flux"}
+    ),
     "vae of a video model": Case(
         lambda: plus(layouts.ldm_vae(), "decoder.time_conv_out.weight", shape=(3, 3, 3, 1, 1)), (None, "unknown")
     ),
@@ -586,9 +594,7 @@ CASES: dict[str, Case] = {
         lambda: {"string_to_param.*": (8, 768), "string_to_token.*": (1,)}, ("embedding", "sd1")
     ),
     "embedding of a token with a full stop": Case(lambda: {"sks.": (1, 768)}, ("embedding", "sd1")),
-    "embedding sd3": Case(
-        lambda: {"clip_l": (8, 768), "clip_g": (8, 1280), "t5xxl": (8, 4096)}, ("embedding", "sd3"), words="SD 3"
-    ),
+    "embedding sd3": Case(lambda: {"clip_l": (8, 768), "clip_g": (8, 1280), "t5xxl": (8, 4096)}, ("embedding", "sd3")),
     "hypernetwork sd1": Case(lambda: hypernetwork(320, 640, 768, 1280), ("hypernetwork", "sd1")),
     "hypernetwork sd2": Case(lambda: hypernetwork(1024), ("hypernetwork", "sd2")),
     # Upscalers and the rest

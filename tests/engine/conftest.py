@@ -1,5 +1,6 @@
 """Tiny models and one engine for the whole run: nothing here is changed by a test."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from contract.work import WorkItem, path_key
 from engine.device.devices import Device
 from engine.engine import Engine, EngineOptions
 from engine.models.manager import ModelManager
-from tests.support import tiny, tiny_controls
+from tests.support import tiny, tiny_controls, tiny_sd3
 
 CPU = Device(torch.device("cpu"), "CPU")
 
@@ -59,6 +60,24 @@ def control_entries(entries: dict[str, ModelEntry], tmp_path_factory: pytest.Tem
         # Models as small as these can't be told by their widths and forms.
         found[name] = replace(found[name], ref=found[name].ref.model_copy(update={"family": family}))
     return found
+
+
+@pytest.fixture(scope="session")
+def sd3_entries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelEntry]:
+    """A tiny SD 3.5 as people have it: a folder, one without T5, and files with text encoders inside and beside them."""
+    root = tmp_path_factory.mktemp("sd3")
+    folder = tiny_sd3.build_folder(root / "folder")
+    paths = {
+        "folder": folder,
+        "without_t5": tiny_sd3.without_t5(folder, root / "without_t5"),
+        "whole": tiny_sd3.write_file(folder, root / "files" / "whole.safetensors"),
+        "clips": tiny_sd3.write_file(folder, root / "none" / "clips.safetensors", inside=tiny_sd3.ENCODERS[:2]),
+        "alone": tiny_sd3.write_file(folder, root / "files" / "alone.safetensors", inside=()),
+    }
+    for component, name in zip(tiny_sd3.ENCODERS, ("clip_l", "clip_g", "t5xxl"), strict=True):
+        tiny_sd3.write_encoder(folder, component, root / "files" / "text_encoders" / f"{name}.safetensors")
+    shutil.copytree(folder / "tokenizer_3", root / "files" / "tokenizer_3")
+    return {name: describe(path, name) for name, path in paths.items()}
 
 
 @pytest.fixture(scope="session")

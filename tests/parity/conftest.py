@@ -5,7 +5,16 @@ from collections.abc import Iterator
 import pytest
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
-from tests.engine.conftest import control_entries, engine, entries, make_recipe, make_work_item, models, one_thread
+from tests.engine.conftest import (
+    control_entries,
+    engine,
+    entries,
+    make_recipe,
+    make_work_item,
+    models,
+    one_thread,
+    sd3_entries,
+)
 
 __all__ = [
     "control_entries",
@@ -16,6 +25,7 @@ __all__ = [
     "models",
     "most_likely_latents",
     "one_thread",
+    "sd3_entries",
 ]
 
 

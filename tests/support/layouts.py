@@ -264,27 +264,46 @@ def checkpoint(family: str, channels: int = 4, *, has_vae: bool = True, has_text
     )
 
 
-def sd3_transformer(blocks: int = 24, size: int = 1536, *, is_35: bool = False, is_dual: bool = False) -> Shapes:
+def sd3_transformer(
+    blocks: int = 24, size: int = 1536, *, places: int = 192, is_35: bool = False, dual: int = 0
+) -> Shapes:
+    """places: On each side of the table of positions; dual: blocks with a second attention (13 of 3.5 medium)."""
     shapes: Shapes = {
-        "pos_embed": (1, 36864, size),
+        "pos_embed": (1, places**2, size),
         **layer("x_embedder.proj", size, 16, 2, 2),
         **layer("context_embedder", size, 4096),
         **layer("t_embedder.mlp.0", size, 256),
         **layer("t_embedder.mlp.2", size, size),
         **layer("y_embedder.mlp.0", size, 2048),
+        **layer("y_embedder.mlp.2", size, size),
         **layer("final_layer.linear", 64, size),
+        **layer("final_layer.adaLN_modulation.1", 2 * size, size),
     }
     for number in range(blocks):
         for part in ("context_block", "x_block"):
             place = f"joint_blocks.{number}.{part}"
-            shapes |= layer(f"{place}.adaLN_modulation.1", 6 * size, size) | layer(f"{place}.attn.qkv", 3 * size, size)
+            numbers = 9 if part == "x_block" and number < dual else 6
+            if part == "context_block" and number == blocks - 1:
+                numbers = 2
+            shapes |= layer(f"{place}.adaLN_modulation.1", numbers * size, size)
+            shapes |= layer(f"{place}.attn.qkv", 3 * size, size)
             if is_35:
                 shapes |= {f"{place}.attn.ln_q.weight": (64,), f"{place}.attn.ln_k.weight": (64,)}
             if number < blocks - 1 or part == "x_block":
                 shapes |= layer(f"{place}.attn.proj", size, size) | layer(f"{place}.mlp.fc1", 4 * size, size)
-        if is_dual:
-            shapes |= layer(f"joint_blocks.{number}.x_block.attn2.qkv", 3 * size, size)
+                shapes |= layer(f"{place}.mlp.fc2", size, 4 * size)
+        if number < dual:
+            place = f"joint_blocks.{number}.x_block.attn2"
+            shapes |= layer(f"{place}.qkv", 3 * size, size) | layer(f"{place}.proj", size, size)
+            shapes |= {f"{place}.ln_q.weight": (64,), f"{place}.ln_k.weight": (64,)}
     return shapes
+
+
+SD3: Mapping[str, Mapping[str, object]] = {
+    "SD 3": {},
+    "SD 3.5 medium": {"is_35": True, "dual": 13, "places": 384},
+    "SD 3.5 large": {"blocks": 38, "size": 2432, "is_35": True},
+}
 
 
 def flux_transformer(*, has_guidance: bool = True) -> Shapes:

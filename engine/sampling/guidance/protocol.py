@@ -12,10 +12,11 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from torch import Tensor, nn
 
+from catalog.families.family import Family
 from catalog.guidance import GUIDANCE_METHODS, active_methods
 from contract.errors import InvalidRecipe
 from contract.parts import GuidanceMethod
@@ -122,11 +123,14 @@ def classifier_free(evaluation: Evaluation) -> Prediction:
     return Prediction(evaluation, conditions, each, conditions.apply_cfg(each, evaluation.scale))
 
 
-def make_guide(used: Sequence[GuidanceMethod], sampling: "Sampling", unet: nn.Module | None) -> Guide:
+def make_guide(
+    used: Sequence[GuidanceMethod], sampling: "Sampling", unet: nn.Module | None, family: Family | None = None
+) -> Guide:
     """The guide of one image's pass: classifier-free guidance within the recipe's methods.
 
     Args:
-        unet: Of methods that change it; they restore it after each evaluation.
+        unet: The denoiser, of methods that change it; they restore it after each evaluation.
+        family: The model's; None takes a U-Net.
     Raises:
         InvalidRecipe: a method doesn't go with what the model predicts, or there is no such method here.
     """
@@ -136,8 +140,10 @@ def make_guide(used: Sequence[GuidanceMethod], sampling: "Sampling", unet: nn.Mo
         raise InvalidRecipe(
             f"There is no guidance method “{unknown[0]}”.", "Leave it out.", field="guidance_methods.id"
         )
+    kind = family.denoiser if family else "unet"
     for method, values in active_methods(used):
-        if sampling.prediction_type not in method.predictions or (method.changes_unet and unet is None):
+        is_apt = sampling.prediction_type in method.predictions and kind in method.denoisers
+        if not is_apt or (method.changes_unet and unet is None):
             raise InvalidRecipe(
                 f"{method.label} does not go with a model that predicts “{sampling.prediction_type}”.",
                 "Remove it, or use another model.",
@@ -145,6 +151,9 @@ def make_guide(used: Sequence[GuidanceMethod], sampling: "Sampling", unet: nn.Mo
             )
         module, _, name = method.maker.partition(":")
         make = getattr(importlib.import_module(f"engine.sampling.guidance.{module}"), name)
-        made = cast(Method, make(**values, unet=unet) if method.changes_unet else make(**values))
+        given: dict[str, Any] = {"unet": unet} if method.changes_unet else {}
+        if method.skips_layers:
+            given["layers"] = family.skipped_layers if family else ()
+        made = cast(Method, make(**values, **given))
         guide = partial(made, guide=guide)
     return guide

@@ -18,11 +18,18 @@ export function samplerLabel(id) {
   return samplerOf(id)?.label ?? id;
 }
 
-/** Which schedules make sense with a sampler on a model. */
+/** Which schedules make sense with a sampler on a model; none where the sampler doesn't go with it. */
 export function schedulesFor(samplerId, model) {
   const sampler = samplerOf(samplerId);
   if (!sampler) return Object.keys(config.schedules);
+  if (config.flow_families.includes(model?.family)) return sampler.flow_schedules;
   return model?.zero_snr ? sampler.zero_snr_schedules : sampler.schedules;
+}
+
+/** Ids and labels of the samplers that go with a model. */
+export function samplersFor(model) {
+  const fitting = config.samplers.filter(({ id }) => schedulesFor(id, model).length);
+  return fitting.map(({ id, label }) => [id, label]);
 }
 
 /** "SD 1.x" for "sd1". */

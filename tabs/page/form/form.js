@@ -209,9 +209,12 @@ export function presetOf(model, width, height) {
   return "custom";
 }
 
-// A schedule that makes no sense with the sampler is not offered, so it can't stay chosen.
+// What makes no sense together is not offered, so it can't stay chosen: a sampler with the model, a schedule with it.
 function fitted(values) {
   const offered = schedulesFor(values.sampler, values.model);
+  if (!offered.length) return { ...values, sampler: values.model.defaults.sampler, schedule: "automatic" };
+  const hires = values["hires.sampler"];
+  if (hires && !schedulesFor(hires, values.model).length) return fitted({ ...values, "hires.sampler": "" });
   return offered.includes(values.schedule) ? values : { ...values, schedule: "automatic" };
 }
 

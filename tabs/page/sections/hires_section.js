@@ -1,6 +1,6 @@
 // The hires pass: the same picture again, larger, by the same loop. Closed, and off, until someone wants it.
 
-import { config, samplerLabel, schedulesFor } from "../core/config.js";
+import { config, samplersFor, schedulesFor } from "../core/config.js";
 import { formTab } from "../core/route.js";
 import { pixels, short } from "../core/words.js";
 import { entry, list, slider, toggle } from "../form/bound.js";
@@ -55,10 +55,7 @@ function body() {
     return items.length ? items.map((one) => [one.name, one.label]) : [["latent", "Latent"]];
   });
   upscalers.state.later(() => way.dispatchEvent(new Event("offer")));
-  const sampler = list("hires.sampler", () => [
-    ["", "As above"],
-    ...config.samplers.map(({ id }) => [id, samplerLabel(id)]),
-  ]);
+  const sampler = list("hires.sampler", (now) => [["", "As above"], ...samplersFor(now.model)]);
   const schedule = list("hires.schedule", (now) => [
     ["", "As above"],
     ...schedulesFor(now["hires.sampler"] || now.sampler, now.model).map((id) => [id, config.schedules[id]]),

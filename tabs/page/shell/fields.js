@@ -1,6 +1,6 @@
 // The smaller fields of the recipe: sliders, lists, seed and pictures, size, More, Explain.
 
-import { config, samplerLabel, samplerOf, schedulesFor } from "../core/config.js";
+import { config, samplerOf, samplersFor, schedulesFor } from "../core/config.js";
 import { formTab, route } from "../core/route.js";
 import { keep, recall } from "../core/store.js";
 import { pixels } from "../core/words.js";
@@ -39,7 +39,7 @@ export function sampler_fields(element) {
     h(
       "div.pair",
       {},
-      list("sampler", () => config.samplers.map(({ id }) => [id, samplerLabel(id)])),
+      list("sampler", (now) => samplersFor(now.model)),
       list("schedule", (now) => schedulesFor(now.sampler, now.model).map((id) => [id, config.schedules[id]])),
     ),
     difference,
