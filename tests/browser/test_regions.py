@@ -75,7 +75,7 @@ def _hundredths(region: Region) -> Box:
 
 
 GEOMETRY = """async () => {
-  const { drawn, moved, resized, linesOf, edgesOf, LAYOUTS } = await import("/regions/boxes.js");
+  const { drawn, moved, resized, linesOf, LAYOUTS } = await import("/regions/boxes.js");
   const round = (box) => box && [box.left, box.top, box.width, box.height].map((part) => Math.round(1e4 * part) / 1e4);
   const box = { left: 0.2, top: 0.2, width: 0.3, height: 0.4 };
   const lines = linesOf([{ left: 0.6, top: 0, width: 0.4, height: 1 }]);
@@ -83,7 +83,7 @@ GEOMETRY = """async () => {
     thinner: round(resized(box, { x: 1, y: 0 }, -1, 0)), wider: round(resized(box, { x: -1, y: -1 }, -9, 0.1)),
     drawn: round(drawn({ x: 0.7, y: 0.31 }, { x: 0.11, y: 1.4 }, lines)), dot: drawn({ x: 0.1, y: 0.1 }, { x: 0.12, y: 0.9 }, lines),
     layouts: Object.fromEntries(LAYOUTS.map(({ id, boxes }) => [id, boxes.map(round)])),
-    most: Math.max(...LAYOUTS.flatMap(({ boxes }) => boxes.flatMap((one) => edgesOf(one)))) };
+    most: Math.max(...LAYOUTS.flatMap(({ boxes }) => boxes.flatMap((one) => [one.left + one.width, one.top + one.height]))) };
 }"""
 
 

@@ -28,7 +28,7 @@ function tidy([left, top, right, bottom]) {
   return { left: x, top: y, width: short(short(right) - x), height: short(short(bottom) - y) };
 }
 
-export const edgesOf = ({ left, top, width, height }) => [left, top, left + width, top + height];
+const edgesOf = ({ left, top, width, height }) => [left, top, left + width, top + height];
 
 const within = (value, low, high) => Math.min(high, Math.max(low, value));
 

@@ -85,7 +85,7 @@ export function travel(way) {
 export const canTravel = (way) => steps[way].length > 0;
 
 /** What is wrong with one value of a region. */
-export function judgeRegion(region, name) {
+function judgeRegion(region, name) {
   if (name === "weight") return ranged(`${PART}.weight`, region.weight);
   return name === "prompt" || name === "negative_prompt" ? judgeText(`${PART}.${name}`, region[name] ?? "") : null;
 }
