@@ -235,7 +235,7 @@ def test_what_a_model_or_another_part_leaves_no_room_for_is_refused(models: Mode
         asked = draft(guidance_methods=({"id": method.id},))
         if method.suits_edit:
             assert resolve_guidance(asked, Finder(models), editing)
-        elif method.maker:
+        elif "unet" in method.denoisers:
             with pytest.raises(InvalidRecipe, match="does not go with Starter, which guides by the picture too"):
                 resolve_guidance(asked, Finder(models), editing)
     asks_for_rescale = replace(editing, defaults=replace(entry.defaults, cfg_rescale=0.7))
