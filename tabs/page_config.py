@@ -174,7 +174,8 @@ def page_config(studio: Studio) -> dict[str, Any]:
     for method in GUIDANCE_METHODS.values():
         if runs & set(method.denoisers):
             parameters = [asdict(parameter) for parameter in method.parameters]
-            methods.append({"id": method.id, "label": method.label, "does": method.does, "parameters": parameters})
+            facts = {"id": method.id, "label": method.label, "does": method.does, "denoisers": method.denoisers}
+            methods.append({**facts, "parameters": parameters})
     return {
         "limits": {
             "steps": STEPS,
@@ -210,6 +211,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
         "guidance_methods": methods,
         "schedules": {schedule.id: schedule.label for schedule in SCHEDULES.values()},
         "families": {family.id: family.label for family in FAMILIES.values()},
+        "denoisers": {family.id: family.denoiser for family in FAMILIES.values()},
         "flow_families": [family.id for family in FAMILIES.values() if family.flow_shift],
         "common_words": sorted(STOP_WORDS),
         "unsaved_codes": sorted(StorageFull.codes),

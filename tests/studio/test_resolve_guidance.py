@@ -52,7 +52,11 @@ def test_only_what_is_not_a_default_is_kept_in_the_catalogs_order(models: ModelL
 def test_a_recipe_without_methods_is_what_it_was(models: ModelList) -> None:
     recipe = resolved(models, seed=1).recipe
     assert "guidance_methods" not in recipe.canonical_json()
-    off = tuple({"id": method.id, "values": dict(method.off)} for method in GUIDANCE_METHODS.values() if method.maker)
+    off = tuple(
+        {"id": method.id, "values": dict(method.off)}
+        for method in GUIDANCE_METHODS.values()
+        if "unet" in method.denoisers
+    )
     for one in off:
         if not one["values"]:
             continue
