@@ -180,7 +180,8 @@ def page_config(studio: Studio) -> dict[str, Any]:
     for method in GUIDANCE_METHODS.values():
         if runs & set(method.denoisers):
             parameters = [asdict(parameter) for parameter in method.parameters]
-            methods.append({"id": method.id, "label": method.label, "does": method.does, "parameters": parameters})
+            facts = {"id": method.id, "label": method.label, "does": method.does, "denoisers": method.denoisers}
+            methods.append({**facts, "parameters": parameters})
     return {
         "limits": {
             "steps": STEPS,
@@ -218,6 +219,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
         "schedules": {schedule.id: schedule.label for schedule in SCHEDULES.values()},
         "families": {family.id: family.label for family in FAMILIES.values()},
         "second_prompt_families": [family.id for family in FAMILIES.values() if family.takes_second_prompt],
+        "denoisers": {family.id: family.denoiser for family in FAMILIES.values()},
         "flow_families": [family.id for family in FAMILIES.values() if family.flow_shift],
         "common_words": sorted(STOP_WORDS),
         "unsaved_codes": sorted(StorageFull.codes),

@@ -37,12 +37,14 @@ class FoundEncoders:
         missing: Components that are neither inside nor beside.
         t5: The file of T5, or its folder; None where there is none.
         t5_tokenizer: Its folder; without one T5 can't be used.
+        wants_t5: Whether its family has one.
     """
 
     beside: Mapping[str, Path]
     missing: tuple[str, ...] = ()
     t5: Path | None = None
     t5_tokenizer: Path | None = None
+    wants_t5: bool = True
 
     @property
     def has_t5(self) -> bool:
@@ -52,14 +54,14 @@ class FoundEncoders:
     @property
     def warning(self) -> str:
         """What lacks, as a sentence for people; "" where nothing does."""
-        if self.has_t5:
+        if self.has_t5 or not self.wants_t5:
             return ""
         if self.t5 is None:
             return "It has no T5 text encoder: CLIP alone reads the prompts, long sentences less exactly."
         return "Its T5 text encoder is not used: put its tokenizer, the folder tokenizer_3, beside it."
 
 
-NO_ENCODERS = FoundEncoders({})
+NO_ENCODERS = FoundEncoders({}, wants_t5=False)
 
 
 def find_encoders(checkpoint: Path, family: Family) -> FoundEncoders:

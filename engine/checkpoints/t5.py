@@ -84,17 +84,17 @@ def build_t5(config: Config) -> nn.Module:
 
 
 def read_t5_tokenizer(folder: Path, vocabulary: int) -> Any:
-    """T5's tokenizer, of the library `tokenizers`.
+    """T5's tokenizer, as the library `tokenizers` has it.
 
     Args:
         vocabulary: Tokens that the encoder knows.
     Raises:
         ModelProblem: it can't be read, or was made for another encoder.
     """
-    from tokenizers import Tokenizer
+    from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
     with blame_config(f"{folder.name}/{TOKENIZER_FILE} can't be read", "Download it again."):
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+        tokenizer = TokenizersBackend(tokenizer_file=str(folder / TOKENIZER_FILE)).backend_tokenizer
     tokenizer.no_padding()
     tokenizer.no_truncation()
     known: Mapping[str, int] = tokenizer.get_vocab()

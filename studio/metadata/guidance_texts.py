@@ -31,6 +31,7 @@ _KEYS: Mapping[str, tuple[str, Mapping[str, str]]] = MappingProxyType(
         "pag": ("pag_enabled", {"scale": "pag_scale", "adaptive": "pag_adaptive"}),
         "seg": ("SEG Active", {"scale": "SEG scale", "blur": "SEG Blur Sigma"}),
         "sag": ("sag_enabled", {"scale": "sag_scale", "blur": "sag_blur_sigma"}),
+        "skip_layer": ("", {"scale": "SLG scale", "start": "SLG start", "end": "SLG end"}),
         "cfg_rescale": ("", {"phi": "CFG Rescale φ"}),
         "epsilon_scaling": ("", {"scale": "Epsilon scaling"}),
         "detail": (

@@ -30,7 +30,7 @@ COND, UNCOND, LATENTS, NOISE = (
 )
 GUIDED = Conditions(torch.zeros(2, 2, 3), is_guided=True)
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
-WITH_MAKER = [method for method in GUIDANCE_METHODS.values() if method.maker]
+WITH_MAKER = [method for method in GUIDANCE_METHODS.values() if "unet" in method.denoisers]
 
 
 def sampling(sampler: str = "euler", steps: int = 10, prediction_type: str = "epsilon") -> Sampling:

@@ -20,8 +20,8 @@ from tests.engine.test_image_io import png
 
 Make = Callable[..., Any]
 STARTER = Path(__file__).resolve().parents[2] / "models" / "starter"
-METHODS = [method.id for method in GUIDANCE_METHODS.values() if method.maker]
-CHANGES_UNET = [method.id for method in GUIDANCE_METHODS.values() if method.maker and method.changes_unet]
+METHODS = [method.id for method in GUIDANCE_METHODS.values() if "unet" in method.denoisers]
+CHANGES_UNET = [name for name in METHODS if GUIDANCE_METHODS[name].changes_unet]
 
 
 def used(*ids: str) -> tuple[GuidanceMethod, ...]:

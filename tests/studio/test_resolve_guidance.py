@@ -52,7 +52,11 @@ def test_only_what_is_not_a_default_is_kept_in_the_catalogs_order(models: ModelL
 def test_a_recipe_without_methods_is_what_it_was(models: ModelList) -> None:
     recipe = resolved(models, seed=1).recipe
     assert "guidance_methods" not in recipe.canonical_json()
-    off = tuple({"id": method.id, "values": dict(method.off)} for method in GUIDANCE_METHODS.values() if method.maker)
+    off = tuple(
+        {"id": method.id, "values": dict(method.off)}
+        for method in GUIDANCE_METHODS.values()
+        if "unet" in method.denoisers
+    )
     for one in off:
         if not one["values"]:
             continue
@@ -277,7 +281,7 @@ def test_what_a_model_or_another_part_leaves_no_room_for_is_refused(models: Mode
         asked = draft(guidance_methods=({"id": method.id},))
         if method.suits_edit:
             assert resolve_guidance(asked, Finder(models), editing)[0]
-        elif method.maker:
+        elif "unet" in method.denoisers:
             with pytest.raises(InvalidRecipe, match="does not go with Starter, which guides by the picture too"):
                 resolve_guidance(asked, Finder(models), editing)
     asks_for_rescale = replace(editing, defaults=replace(entry.defaults, cfg_rescale=0.7))

@@ -92,6 +92,10 @@ export function methodWords(unit) {
   return isNumber(first) ? `${method.label} ${short(Number(value) || 0)}` : method.label;
 }
 
-/** The methods that are not there yet. */
-export const methodsToAdd = (part) =>
-  config.guidance_methods.filter((method) => !unitsOf(part).some((unit) => unit.id === method.id));
+/** The methods that are not there yet and go with the model. */
+export function methodsToAdd(part) {
+  const now = form.get();
+  const denoiser = config.denoisers[now.model?.family] ?? "unet";
+  const there = unitsOf(part, now).map((unit) => unit.id);
+  return config.guidance_methods.filter(({ id, denoisers }) => denoisers.includes(denoiser) && !there.includes(id));
+}
