@@ -2,7 +2,7 @@
 
 import { config } from "../core/config.js";
 import { short } from "../core/words.js";
-import { number, typed } from "../form/form.js";
+import { form, number, typed } from "../form/form.js";
 import { setUnit, unitsOf } from "../form/units.js";
 
 export const PART = "guidance_methods";
