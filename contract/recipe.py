@@ -33,7 +33,9 @@ from contract.parts import (
     NoiseSettings,
     Outpaint,
     Refiner,
+    RefinerDraft,
     SamplerSettings,
+    SizeConditioning,
 )
 from contract.schema_1 import upgraded_json
 from contract.values import (
@@ -97,7 +99,9 @@ __all__ = [
     "Recipe",
     "RecipeDraft",
     "Refiner",
+    "RefinerDraft",
     "SamplerSettings",
+    "SizeConditioning",
     "Template",
 ]
 SCHEMA: Final = 2
@@ -137,9 +141,9 @@ class _Asked(Frozen):
     init_image: InitImage | None = None
     mask: Mask | None = None
     hires: Hires | None = None
-    refiner: Refiner | None = None
     sampling: SamplerSettings | None = None
     noise: NoiseSettings | None = None
+    size_conditioning: SizeConditioning | None = None
     embeddings: Annotated[tuple[ModelRef, ...], Field(max_length=MAX_EMBEDDINGS)] = ()
     extras: dict[str, Any] = Field(default_factory=dict)
 
@@ -198,6 +202,7 @@ class Recipe(_Asked):
     width: Side
     height: Side
     seed: Seed
+    refiner: Refiner | None = None
     controls: Annotated[tuple[Control, ...], Field(max_length=MAX_CONTROLS)] = ()
     ip_adapters: Annotated[tuple[IpAdapter, ...], Field(max_length=MAX_IP_ADAPTERS)] = ()
     loras: Annotated[tuple[LoraUse, ...], Field(max_length=MAX_LORAS)] = ()
@@ -281,6 +286,7 @@ class RecipeDraft(_Asked):
     width: Side | None = None
     height: Side | None = None
     seed: Seed | None = None
+    refiner: RefinerDraft | None = None
     controls: Annotated[tuple[ControlDraft, ...], Field(max_length=MAX_CONTROLS)] = ()
     ip_adapters: Annotated[tuple[IpAdapterDraft, ...], Field(max_length=MAX_IP_ADAPTERS)] = ()
     loras: Annotated[tuple[LoraDraft, ...], Field(max_length=MAX_LORAS)] = ()

@@ -6,6 +6,7 @@ What is the same for all images of a job (prompt embeds, init latents) is in an 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from PIL import Image
 from torch import Tensor
@@ -35,9 +36,9 @@ from engine.images.init_latents import (
 )
 from engine.images.inpaint_region import InpaintRegion, inpaint_region_of
 from engine.images.vae import decode, encode
-from engine.job_models import JobModels
+from engine.job_models import JobModels, SecondModel
 from engine.models.bundle import Bundle
-from engine.sampling.denoise import Controls, LatentStep, Predict, denoise
+from engine.sampling.denoise import Controls, LatentStep, Predict, Refiner, Takeover, denoise
 from engine.sampling.guidance.protocol import make_guide
 from engine.sampling.noise import NoiseSource, noise_source
 from engine.sampling.samplers import Sampling, sampling_for
@@ -56,6 +57,7 @@ class PassInputs:
         upscale: Brings an image to a size with an upscaler.
         loaded: The models of its LoRAs, controls and image prompts; None where it has none.
         share: Shares its evaluations with other jobs (`batching.py`); None where it runs alone.
+        second_model: The refiner's; None where the recipe has none.
     """
 
     images: Mapping[str, bytes]
@@ -63,6 +65,7 @@ class PassInputs:
     upscale: UpscaleFunction
     loaded: JobModels | None = None
     share: Share | None = None
+    second_model: SecondModel | None = None
 
     @property
     def textual_inversions(self) -> TextualInversions:
@@ -84,6 +87,7 @@ class ImagePlan:
         controls: What ControlNets and adapters add, for this size; None without.
         second: The hires pass.
         in_float32: The U-Net is computed in full precision, because half overflowed.
+        encode_with: `encode_prompts` of the pass, for any bundle.
     """
 
     recipe: Recipe
@@ -95,6 +99,7 @@ class ImagePlan:
     controls: Controls | None = None
     second: "ImagePlan | None" = None
     in_float32: bool = False
+    encode_with: Callable[..., Conditioning] | None = None
 
     @property
     def steps(self) -> int:
@@ -115,6 +120,14 @@ class Progress:
     step: LatentStep
     index: int
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Swapping:
+    """Between two steps: a model is loaded in the place of another."""
+
+    model: str
+    fraction: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +165,8 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
         image = region.image
         init_latents = encode_init_image(region, size, bundle, lambda: depth_of(recipe, image, bundle, inputs.images))
         channels = init_latents.channels
-    conditioning = encode_prompts(recipe, bundle, inputs.embeddings, inputs.textual_inversions)
+    encode_with = partial(encode_prompts, recipe, cache=inputs.embeddings)
+    conditioning = encode_with(bundle, textual_inversions=inputs.textual_inversions)
     if variant == "edit" and recipe.init_image and channels is not None:
         conditioning = replace(conditioning, at=edit_conditions(conditioning.at, recipe.init_image.image_guidance))
         channels = edit_channels(channels, conditioning.at(0))
@@ -163,22 +177,20 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
     if recipe.hires:
         larger = second_pass(recipe, recipe.hires)
         hires_steps = larger.steps - first_step(larger.steps, recipe.hires.strength)
+        encode_larger = partial(
+            encode_prompts, larger, cache=inputs.embeddings, hires_steps=hires_steps, after=recipe.steps
+        )
         second = ImagePlan(
             larger,
             bundle,
-            encode_prompts(
-                larger,
-                bundle,
-                inputs.embeddings,
-                inputs.textual_inversions,
-                hires_steps=hires_steps,
-                after=recipe.steps,
-            ),
+            encode_larger(bundle, textual_inversions=inputs.textual_inversions),
             channels=blank_channels(bundle, (larger.width, larger.height)),
             controls=inputs.controls(larger, bundle),
+            encode_with=encode_larger,
         )
     controls = inputs.controls(recipe, bundle, region)
-    return ImagePlan(recipe, bundle, conditioning, region, init_latents, channels, controls, second)
+    plan = ImagePlan(recipe, bundle, conditioning, region, init_latents, channels, controls, second)
+    return replace(plan, encode_with=encode_with)
 
 
 def second_pass(recipe: Recipe, hires: Hires) -> Recipe:
@@ -192,8 +204,8 @@ def second_pass(recipe: Recipe, hires: Hires) -> Recipe:
     return recipe.model_copy(update=changes)
 
 
-def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Progress | Upscaling]:
-    """The steps of one image, and the upscaling between its two passes.
+def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Progress | Swapping | Upscaling]:
+    """The steps of one image, and what happens between them.
 
     The last step's latents are the result. Where strength is 0 there are no steps at all.
 
@@ -203,7 +215,10 @@ def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Pr
     source = noise_source(recipe.seed, recipe.noise, plan.bundle.family.facts.latents.factor)
     strength = recipe.init_image.strength if recipe.init_image else 1.0
     count, latents = 0, None
-    for step in _steps(plan, strength, source, plan.init_latents, inputs.share):
+    for step in _steps(plan, strength, source, plan.init_latents, inputs):
+        if isinstance(step, Swapping):
+            yield step
+            continue
         count += 1
         latents = step.latents
         yield Progress(step, count, plan.steps)
@@ -227,7 +242,10 @@ def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Pr
             yield Upscaling(name, done, total)
         assert larger is not None
         init_latents = InitLatents(encode(larger, plan.bundle))
-    for step in _steps(plan.second, recipe.hires.strength, source, init_latents, inputs.share):
+    for step in _steps(plan.second, recipe.hires.strength, source, init_latents, inputs):
+        if isinstance(step, Swapping):
+            yield step
+            continue
         count += 1
         yield Progress(step, count, plan.steps)
 
@@ -254,22 +272,23 @@ def finish(plan: ImagePlan, latents: Tensor | None) -> tuple[RawImage, bool]:
 
 
 def _steps(
-    plan: ImagePlan, strength: float, source: NoiseSource, init_latents: InitLatents | None, share: Share | None
-) -> Iterator[LatentStep]:
-    recipe, bundle = plan.recipe, plan.bundle
+    plan: ImagePlan, strength: float, source: NoiseSource, init_latents: InitLatents | None, inputs: PassInputs
+) -> Iterator[LatentStep | Swapping]:
+    recipe, bundle, second = plan.recipe, plan.bundle, inputs.second_model
     sampling = sampling_of(recipe, bundle)
     noise = first_noise(recipe, source).to(bundle.device.torch_device)
     mask_blend = init_latents.mask_blend(sampling, strength, noise, source) if init_latents else None
-    # Hypernetworks hook into the denoiser's layers, adapters change its attention, and some guidance does both: nothing
-    # else would see that.
-    is_plain = not recipe.hypernetworks and not changes_unet(recipe.guidance_methods)
-    is_plain = is_plain and has_plain_attention(bundle.modules[bundle.family.facts.denoiser])
-    evaluate = bundle.evaluate if is_plain else None
-    unet = bundle.family.predict(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, evaluate=evaluate)
-    if share is not None:
-        unet = share(unet, "float32" if plan.in_float32 else "")
+    unet = _denoiser_of(bundle, plan, has_hooks=bool(recipe.hypernetworks))
+    if inputs.share is not None:
+        unet = inputs.share(unet, "float32" if plan.in_float32 else "")
     predict = with_channels(unet, plan.channels)
-    return denoise(
+    done = mask_blend.first_step if mask_blend else 0
+    takeover = None
+    if recipe.refiner is not None and plan.second is None:  # it finishes the image: in a hires pass, where there is one
+        takeover = Takeover(max(done, sampling.steps_until(recipe.refiner.at)))
+    if second is not None and (takeover is None or takeover.first_step > done):
+        yield from (Swapping(bundle.ref.name, fraction) for fraction in second.make_way())
+    steps = denoise(
         lambda _: predict,
         plan.conditioning.at,
         sampling,
@@ -279,7 +298,40 @@ def _steps(
         mask_blend=mask_blend,
         controls=plan.controls,
         guide=make_guide(recipe.guidance_methods, sampling, bundle.modules.get("unet")),
+        takeover=takeover,
     )
+    while done < sampling.steps:
+        if takeover is not None and takeover.refiner is None and done >= takeover.first_step:
+            assert second is not None
+            yield from (Swapping(second.located[0].name, fraction) for fraction in second.come())
+            takeover.refiner = _refiner_of(plan, sampling, inputs)
+        step = next(steps)
+        done = step.index
+        yield step
+
+
+def _refiner_of(plan: ImagePlan, sampling: Sampling, inputs: PassInputs) -> Refiner:
+    """The second model, ready to go on with a run: prompts by its own text encoders, no LoRAs and no controls."""
+    assert inputs.second_model is not None and plan.encode_with is not None
+    bundle, methods = inputs.second_model.bundle, plan.recipe.guidance_methods
+    assert bundle is not None
+    told = sampling.told_to(bundle.scheduler_config)
+    fits = bundle.family is plan.bundle.family
+    conditioning = plan.encode_with(
+        bundle, textual_inversions=inputs.textual_inversions if fits else NO_TEXTUAL_INVERSIONS
+    )
+    guide = make_guide(methods, told, bundle.modules.get("unet"))
+    return Refiner(_denoiser_of(bundle, plan), conditioning.at, told, guide)
+
+
+def _denoiser_of(bundle: Bundle, plan: ImagePlan, *, has_hooks: bool = False) -> Predict:
+    """A model's denoiser, by what is quickest. Hypernetworks hook into its layers, adapters change its attention, and
+    some guidance does both: nothing but the modules themselves would see that.
+    """
+    is_plain = not has_hooks and not changes_unet(plan.recipe.guidance_methods)
+    is_plain = is_plain and has_plain_attention(bundle.modules[bundle.family.facts.denoiser])
+    evaluate = bundle.evaluate if is_plain else None
+    return bundle.family.predict(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, evaluate=evaluate)
 
 
 def sampling_of(recipe: Recipe, bundle: Bundle) -> Sampling:

@@ -16,6 +16,7 @@ CONTROLNET = GeneratingTab(
         "seed_fields",
         "lora_section",
         "hires_section",
+        "refiner_section",
         "sampling_section",
         "guidance_section",
         "more_section",

@@ -17,6 +17,7 @@ IMG2IMG = GeneratingTab(
         "lora_section",
         "repeat_section",
         "hires_section",
+        "refiner_section",
         "control_section",
         "ip_adapter_section",
         "sampling_section",

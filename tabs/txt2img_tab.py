@@ -14,6 +14,7 @@ TXT2IMG = GeneratingTab(
         "seed_fields",
         "lora_section",
         "hires_section",
+        "refiner_section",
         "ip_adapter_section",
         "sampling_section",
         "guidance_section",

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from catalog.guidance import needs_negative
+from contract.parts import SizeConditioning
 from contract.prompt import Part, Piece, Prompt, parse_prompt
 from contract.recipe import Recipe
 from contract.validation import LABELS
@@ -162,8 +163,8 @@ class _PromptEncoder:
     def conditions(self, parts: Mapping[str, tuple[Part, ...]]) -> Conditions:
         """Of the prompts of a step, by their names in the recipe.
 
-        The batch begins with the negative prompt where there is guidance; all entries are equally long. What is shorter,
-        for one encoder or for both, goes on with empty chunks.
+        The batch begins with the negative prompt where there is guidance; all entries are equally long. What is
+        shorter, for one encoder or for both, goes on with empty chunks.
         """
         guided = is_guided(self._recipe)
         family = self._bundle.family
@@ -189,7 +190,8 @@ class _PromptEncoder:
             prompt_embeds.append(embeds)
             if embeds_pooled is not None:
                 pooled.append(embeds_pooled)
-        added = family.added(torch.cat(pooled) if pooled else None, self._recipe.width, self._recipe.height)
+        told = (self._recipe.size_conditioning or SizeConditioning()).filled(self._recipe.width, self._recipe.height)
+        added = family.added(torch.cat(pooled) if pooled else None, told, guided)
         weights = tuple(part.weight for part in parts["prompt"])
         return Conditions(torch.cat(prompt_embeds), weights, guided, added)
 

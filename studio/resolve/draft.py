@@ -23,8 +23,10 @@ from studio.resolve.parts import (
     check_pictures,
     check_recipe_size,
     check_start,
+    check_told_sizes,
     choose_size,
     resolve_hires,
+    resolve_refiner,
     sized_mask,
 )
 from studio.resolve.sampler_choice import check_settings, choose_sampler, settle_noise
@@ -52,8 +54,6 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
         InvalidInput: a picture is not there, or does not fit.
         ModelProblem: the model is there but can't be used.
     """
-    if draft.refiner:
-        raise InvalidRecipe("Refiners are not supported yet.", "Leave “refiner” out.", field="refiner")
     entry = _require_checkpoint(draft.model, finder)
     for warning in entry.warnings:
         finder.notices.append(("model_settings", f"{entry.title}: {warning}"))
@@ -64,6 +64,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
     sampler, schedule = choose_sampler(draft.sampler, draft.schedule, entry)
     check_pictures(draft, size_of)
     check_start(draft, entry)
+    check_told_sizes(draft, entry)
     width, height = choose_size(draft, entry, size_of, max_pixels)
     check_recipe_size(width, height, max_pixels)
     if draft.vae is None:
@@ -106,6 +107,8 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
         controls=controls,
         ip_adapters=ip_adapters,
         hires=hires,
+        refiner=resolve_refiner(draft.refiner, finder, entry) if draft.refiner else None,
+        size_conditioning=draft.size_conditioning,
         sampling=check_settings(draft.sampling, passes),
         noise=settle_noise(draft.noise, draft.count),
         extras=draft.extras,

@@ -100,7 +100,8 @@ APART = {
     "controls.image",
     "controls.control_type",
     "embeddings",
-    "refiner",
+    "refiner",  # test_refiner.py
+    "size_conditioning",
     "extras",
     "vae",
     "hypernetworks",
@@ -199,7 +200,9 @@ def test_only_a_model_with_two_text_encoders_shows_second_prompts(visitor: Visit
     prompt = page.locator("#more-section [data-field=prompt_2] input")
     expect(prompt).to_be_hidden()
     assert sent(visitor).prompt_2 is None
-    page.evaluate("darkroom.form.set({ ...darkroom.form.get(), model: { ...darkroom.form.get().model, family: 'sdxl' } })")
+    page.evaluate(
+        "darkroom.form.set({ ...darkroom.form.get(), model: { ...darkroom.form.get().model, family: 'sdxl' } })"
+    )
     expect(prompt).to_have_value("oil")
     expect(page.locator("#more-section .summary")).to_contain_text("second prompt")
     prompt.fill("")
@@ -274,14 +277,12 @@ def test_what_the_form_has_no_place_for_is_said(visitor: Visitor) -> None:
         {
             **WORDS,
             "schedule": "exponential",
-            "refiner": {"model": {"name": "x", "family": "sd1"}},
             "extras": {"grain": {"a": 1}},
             "tomorrow": 1,
         },
     )
     for words in (
         "Exponential does not go with DPM++ 2M on this model; Automatic is used.",
-        "The refiner is not used",
         "settings of grain",
         "Not in the form: tomorrow.",
     ):

@@ -135,6 +135,7 @@ function partValues() {
     loras: [],
     hypernetworks: [],
     vae: "",
+    "refiner.model": "",
     prompt_2: "",
     negative_prompt_2: "",
     hires: false,

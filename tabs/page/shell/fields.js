@@ -12,6 +12,8 @@ import { canFollow, followKey, follows, keepsSize, sizeNote, sizeOf } from "../f
 import { job } from "../jobs/job.js";
 import { openUpscale } from "../result/upscale.js";
 import { SECOND_PROMPTS, secondPrompts, secondPromptsPart, secondPromptsSummary } from "../sections/second_prompts.js";
+import { sizeConditioning, sizeConditioningPart } from "../sections/size_conditioning.js";
+import { sizeConditioningSummary } from "../sections/size_conditioning.js";
 import { vaeField, vaePart, vaeSummary } from "../sections/vae_field.js";
 import { button, field, h, setText } from "../ui/dom.js";
 import { segmented } from "../ui/segmented.js";
@@ -169,6 +171,7 @@ export function more_section(element) {
         [
           vaeSummary(now),
           secondPromptsSummary(now),
+          sizeConditioningSummary(now),
           now.clip_skip !== "1" && `clip skip ${now.clip_skip}`,
           now.emphasis !== "original" && `emphasis ${config.emphases[now.emphasis]}`,
         ]
@@ -179,6 +182,7 @@ export function more_section(element) {
         slider("clip_skip", 1),
         list("emphasis", () => Object.entries(config.emphases)),
         secondPrompts(),
+        sizeConditioning(),
         recipeReader(),
         h(
           "div.reader",
@@ -188,7 +192,7 @@ export function more_section(element) {
       ],
     }),
   );
-  joinRecipe("more_section", vaePart, secondPromptsPart);
+  joinRecipe("more_section", vaePart, secondPromptsPart, sizeConditioningPart);
 }
 
 // The same as dropping a picture on the page, for fingers and keyboards.
