@@ -16,7 +16,7 @@ from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline, StableDif
 from torch import Tensor
 
 from catalog.families import sd1, sdxl
-from contract.recipe import ModelRef
+from contract.recipe import ModelRef, SizeConditioning
 from engine.checkpoints.component import Component
 from engine.device.card_evaluator import CardEvaluator
 from engine.device.devices import Device
@@ -208,7 +208,7 @@ def conditions_of(bundle: Bundle, kind: Kind, jobs: int = 1) -> Conditions:
     if kind.is_xl:
         pooled_width = kind.parts["text_encoder_2"]["projection_dim"]
         pooled = torch.randn(2 * jobs, pooled_width, generator=chance, device=device).to(dtype)
-        added = family_of(kind.family).added(pooled, kind.side, kind.side)
+        added = family_of(kind.family).added(pooled, SizeConditioning().filled(kind.side, kind.side), False)
     return Conditions(embeds, is_guided=True, added=added)
 
 

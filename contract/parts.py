@@ -49,11 +49,15 @@ SIGMA = (0.001, 1000.0)
 RHO = (0.1, 50.0)
 BATCH = (0, 63)
 _STRENGTH_DIGITS = 6  # to which the strengths of a walk are known
+TOLD_PIXELS = (0, 16_384)
+AESTHETIC_SCORE = (0.0, 10.0)
 
 Resize = Literal["stretch", "crop", "fill"]  # just resize; crop and resize; resize and fill
 Extension = Annotated[int, Field(ge=EXTENSION[0], le=EXTENSION[1], multiple_of=SIDE_MULTIPLE)]
 Threshold = Annotated[float, Field(ge=0.0, le=255.0)]
 Sigma = Annotated[float, Field(ge=SIGMA[0], le=SIGMA[1])]
+Told = Annotated[int, Field(ge=TOLD_PIXELS[0], le=TOLD_PIXELS[1])]
+Score = Annotated[float, Field(ge=AESTHETIC_SCORE[0], le=AESTHETIC_SCORE[1])]
 
 
 def made_steps(steps: int, strength: float) -> int:
@@ -217,11 +221,55 @@ class Hires(Frozen):
     negative_prompt: Prompt | None = None
 
 
-class Refiner(Frozen):
-    """Another model for the steps from the fraction `at` on."""
+class RefinerDraft(Frozen):
+    """The same as asked for."""
+
+    at: Fraction = 0.8
+    model: Name | ModelRef
+
+
+class Refiner(RefinerDraft):
+    """Another checkpoint of the same latents that takes over while an image is made, with its own text encoders.
+
+    at: the share of the noise levels that a model is trained on (its timesteps) that is left to the first, counted from
+    pure noise: 0.8 leaves the last 200 of 1,000 to the second. As diffusers' denoising_end and A1111's "switch at"
+    count. Where there is a hires pass, it takes over in that one alone. Its VAE makes the pixels.
+    """
 
     model: ModelRef
-    at: Fraction = 0.8
+
+
+class SizeConditioning(Frozen):
+    """What SDXL and its refiner are told of the image; a value of None is as the image is: its size, and no crop.
+
+    By diffusers' names, in pixels. original: of the picture before it was scaled, which stands for its quality; crop:
+    where the image begins in it; target: of the result. aesthetic_score, negative_aesthetic_score: of the refiner,
+    which is told no target; None is 6 for the prompt and 2.5 for the negative prompt.
+    Source: Podell et al. 2023 (arXiv 2307.01952), section 2.2.
+    """
+
+    original_width: Told | None = None
+    original_height: Told | None = None
+    crop_left: Told | None = None
+    crop_top: Told | None = None
+    target_width: Told | None = None
+    target_height: Told | None = None
+    aesthetic_score: Score | None = None
+    negative_aesthetic_score: Score | None = None
+
+    def filled(self, width: int, height: int) -> "SizeConditioning":
+        """With nothing left open, for an image of this size in pixels."""
+        as_it_is = SizeConditioning(
+            original_width=width,
+            original_height=height,
+            crop_left=0,
+            crop_top=0,
+            target_width=width,
+            target_height=height,
+            aesthetic_score=6.0,
+            negative_aesthetic_score=2.5,
+        )
+        return as_it_is.model_copy(update=self.model_dump(exclude_none=True))
 
 
 class LoraDraft(Frozen):

@@ -34,7 +34,9 @@ from contract.parts import (
     NoiseSettings,
     Outpaint,
     Refiner,
+    RefinerDraft,
     SamplerSettings,
+    SizeConditioning,
 )
 from contract.regions import Regions, RegionsDraft
 from contract.schema_1 import upgraded_json
@@ -100,9 +102,11 @@ __all__ = [
     "Recipe",
     "RecipeDraft",
     "Refiner",
+    "RefinerDraft",
     "Regions",
     "RegionsDraft",
     "SamplerSettings",
+    "SizeConditioning",
     "Template",
 ]
 SCHEMA: Final = 2
@@ -144,9 +148,9 @@ class _Asked(Frozen):
     init_image: InitImage | None = None
     mask: Mask | None = None
     hires: Hires | None = None
-    refiner: Refiner | None = None
     sampling: SamplerSettings | None = None
     noise: NoiseSettings | None = None
+    size_conditioning: SizeConditioning | None = None
     embeddings: Annotated[tuple[ModelRef, ...], Field(max_length=MAX_EMBEDDINGS)] = ()
     extras: dict[str, Any] = Field(default_factory=dict)
 
@@ -226,6 +230,7 @@ class Recipe(_Asked):
     width: Side
     height: Side
     seed: Seed
+    refiner: Refiner | None = None
     controls: Annotated[tuple[Control, ...], Field(max_length=MAX_CONTROLS)] = ()
     ip_adapters: Annotated[tuple[IpAdapter, ...], Field(max_length=MAX_IP_ADAPTERS)] = ()
     loras: Annotated[tuple[LoraUse, ...], Field(max_length=MAX_LORAS)] = ()
@@ -315,6 +320,7 @@ class RecipeDraft(_Asked):
     guidance: Guidance | None = None
     width: Side | None = None
     height: Side | None = None
+    refiner: RefinerDraft | None = None
     controls: Annotated[tuple[ControlDraft, ...], Field(max_length=MAX_CONTROLS)] = ()
     ip_adapters: Annotated[tuple[IpAdapterDraft, ...], Field(max_length=MAX_IP_ADAPTERS)] = ()
     loras: Annotated[tuple[LoraDraft, ...], Field(max_length=MAX_LORAS)] = ()

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from contract.errors import InvalidRecipe, code_of
 from contract.parts import (
+    AESTHETIC_SCORE,
     BATCH,
     BLOCK_COUNTS,
     CHURN,
@@ -29,6 +30,7 @@ from contract.parts import (
     PADDING,
     RHO,
     SIGMA,
+    TOLD_PIXELS,
 )
 from contract.recipe import RecipeDraft
 from contract.regions import MAX_REGIONS, REGION_WEIGHT
@@ -165,7 +167,16 @@ LABELS: Mapping[str, str] = {
     "hires.negative_prompt": "Hires negative prompt",
     "refiner": "Refiner",
     "refiner.model": "Refiner",
-    "refiner.at": "Refiner begin",
+    "refiner.at": "Switch at",
+    "size_conditioning": "Size conditioning",
+    "size_conditioning.original_width": "Original width",
+    "size_conditioning.original_height": "Original height",
+    "size_conditioning.crop_left": "Crop left",
+    "size_conditioning.crop_top": "Crop top",
+    "size_conditioning.target_width": "Target width",
+    "size_conditioning.target_height": "Target height",
+    "size_conditioning.aesthetic_score": "Aesthetic score",
+    "size_conditioning.negative_aesthetic_score": "Negative aesthetic score",
     "sampling": "Sampling",
     "sampling.eta": "Eta",
     "sampling.s_churn": "Sigma churn",
@@ -233,6 +244,8 @@ _SIDE = f"Use {SIDE[0]} to {SIDE[1]}, a multiple of {SIDE_MULTIPLE}."
 _EXTENSION = f"Use {EXTENSION[0]} to {EXTENSION[1]}, a multiple of {SIDE_MULTIPLE}."
 _PICTURE = "Use a picture that is here: add it again."
 _FRACTION = "Use a number, 0 to 1."
+_TOLD = f"Use {TOLD_PIXELS[0]} to {TOLD_PIXELS[1]:,} pixels, or leave it out."
+_SCORE = f"Use a number, {AESTHETIC_SCORE[0]:g} to {AESTHETIC_SCORE[1]:g}, or leave it out."
 _SPAN = "Use a fraction of the steps, 0 to 1."
 _THRESHOLD = "Use a number, 0 to 255, or leave it out."
 _WEIGHT = "Use a number, -10 to 10."
@@ -351,9 +364,18 @@ _RANGES: Mapping[str, str] = {
     "hires.guidance_methods": "Use a list as of guidance_methods, or leave it out to take those of the first pass.",
     "hires.prompt": _TEXT,
     "hires.negative_prompt": _TEXT,
-    "refiner": "Use none: leave it out.",
+    "refiner": 'Use an object: {"model": "a checkpoint of the same latents"} at least, or leave it out.',
     "refiner.model": "Use a checkpoint that is there.",
-    "refiner.at": _SPAN,
+    "refiner.at": "Use a share of the noise levels, 0 to 1.",
+    "size_conditioning": "Use an object with what is not as the picture is, or leave it out.",
+    "size_conditioning.original_width": _TOLD,
+    "size_conditioning.original_height": _TOLD,
+    "size_conditioning.crop_left": _TOLD,
+    "size_conditioning.crop_top": _TOLD,
+    "size_conditioning.target_width": _TOLD,
+    "size_conditioning.target_height": _TOLD,
+    "size_conditioning.aesthetic_score": _SCORE,
+    "size_conditioning.negative_aesthetic_score": _SCORE,
     "init_image.outpaint": "Use an object with left, right, up or down in pixels.",
     "sampling": "Use an object with what differs from the sampler's own, or leave it out.",
     "sampling.eta": "Use a number, 0 to 1, or leave it out.",

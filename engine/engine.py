@@ -54,10 +54,29 @@ from engine.images.image_io import as_raw, open_input
 from engine.images.preprocessors import Preprocessors
 from engine.images.previews import PreviewMaker
 from engine.images.upscalers import Upscalers
-from engine.job_models import JobModels, LocatedModel, acquire, home_of_vae, wanted_models, with_vae
+from engine.job_models import (
+    JobModels,
+    LocatedModel,
+    SecondModel,
+    acquire,
+    home_of_vae,
+    second_model,
+    wanted_models,
+    with_vae,
+)
 from engine.models.manager import ModelManager
 from engine.options import EngineOptions, with_options
-from engine.pipeline import ImagePlan, PassInputs, Upscaled, Upscaling, finish, parts_of_passes, plan_image, run_pass
+from engine.pipeline import (
+    ImagePlan,
+    PassInputs,
+    Swapping,
+    Upscaled,
+    Upscaling,
+    finish,
+    parts_of_passes,
+    plan_image,
+    run_pass,
+)
 from engine.step_watch import RateLimit, StepWatch
 
 IsCancelled = Callable[[], bool]
@@ -262,10 +281,6 @@ class Engine:
     def _generate_images(self, job: _GenerateJob) -> Iterator[WorkerEvent]:
         """Load the models and make all images. Until the first step the whole is tried again with less memory."""
         work_item, recipe = job.work_item, job.recipe
-        if recipe.refiner:
-            raise InvalidRecipe(
-                "The recipe asks for a refiner, which this version can't do yet.", "Leave it out.", field="refiner"
-            )
         if path_key(recipe.model) not in work_item.model_paths:
             raise InvalidRecipe(
                 f"The work item names no folder for the model {recipe.model.name}.",
@@ -276,11 +291,7 @@ class Engine:
         job.t5 = yield from self._read_with_t5(job, checkpoint[1])
         others = wanted_models(recipe, work_item.model_paths)
         for ref, path in (checkpoint, *others):
-            loading_limit = RateLimit(_LOADING_INTERVAL_S)
-            for fraction in self._models.prepare(ref, path):
-                _check_cancelled(job.is_cancelled)
-                if loading_limit.is_due():
-                    yield WorkLoading(work_item.job_id, ref.name, fraction)
+            yield from self._loading(job, ref.name, self._models.prepare(ref, path))
         beside = sum(self._models.size_of(*model) for model in others)
         with self._models.lease(*checkpoint, beside=beside) as own:
             while True:
@@ -288,9 +299,12 @@ class Engine:
                     with (
                         with_vae(own, recipe, work_item, self._models) as bundle,
                         acquire(recipe, work_item, self._models, self._preprocessors, bundle) as loaded,
+                        second_model(recipe, work_item.model_paths, self._models, bundle) as second,
                     ):
                         _check_cancelled(job.is_cancelled)
-                        yield from self._plan(job, loaded)
+                        if second is not None and not second.takes_turns:
+                            yield from self._loading(job, second.located[0].name, second.come())
+                        yield from self._plan(job, loaded, second)
                         for index in range(recipe.count):
                             if index not in work_item.finished:
                                 yield from self._generate_image(job, index)
@@ -320,7 +334,15 @@ class Engine:
             if limit.is_due():
                 yield WorkLoading(job.work_item.job_id, name, fraction)
 
-    def _plan(self, job: _GenerateJob, loaded: JobModels) -> Iterator[WorkerEvent]:
+    @staticmethod
+    def _loading(job: _GenerateJob, name: str, fractions: Iterator[float]) -> Iterator[WorkerEvent]:
+        loading_limit = RateLimit(_LOADING_INTERVAL_S)
+        for fraction in fractions:
+            _check_cancelled(job.is_cancelled)
+            if loading_limit.is_due():
+                yield WorkLoading(job.work_item.job_id, name, fraction)
+
+    def _plan(self, job: _GenerateJob, loaded: JobModels, second: SecondModel | None) -> Iterator[WorkerEvent]:
         """Make the job's plan; yields what is worth knowing before the first step."""
         work_item = job.work_item
 
@@ -339,7 +361,7 @@ class Engine:
         for notice in loaded.idle:
             yield WorkNotice(work_item.job_id, "no_effect", notice)
         share = job.sharing.sharing if job.sharing else None
-        inputs = PassInputs(work_item.images, self._embeddings, upscale, loaded, job.t5, share)
+        inputs = PassInputs(work_item.images, self._embeddings, upscale, loaded, job.t5, share, second)
         plan = plan_image(job.recipe, loaded.bundle, inputs)
         for notice in loaded.controls.blank:
             yield WorkNotice(work_item.job_id, "blank_map", notice)
@@ -367,13 +389,18 @@ class Engine:
                 bundle.evaluator.used.clear()
             try:
                 _check_cancelled(job.is_cancelled)
-                latents = None
+                latents, swapping_limit = None, RateLimit(_LOADING_INTERVAL_S)
                 watch = StepWatch(
                     work_item, bundle, self._previews, job.preview_limit, self._decode_rates, self._side_stream
                 )
                 for progress in run_pass(plan, plan.recipe.for_image(index), job.inputs):
                     if isinstance(progress, Upscaling):
                         yield WorkLoading(work_item.job_id, progress.upscaler, progress.index / progress.total)
+                        _check_cancelled(job.is_cancelled)
+                        continue
+                    if isinstance(progress, Swapping):
+                        if swapping_limit.is_due():
+                            yield WorkLoading(work_item.job_id, progress.model, progress.fraction)
                         _check_cancelled(job.is_cancelled)
                         continue
                     latents = progress.step.latents

@@ -70,6 +70,63 @@ class JobModels:
         return with_image_prompts(controls_of(units, bundle.device), self.prompts, bundle)
 
 
+@dataclass(slots=True)
+class SecondModel:
+    """The refiner of a job: held beside the checkpoint, or in turns with it where memory has no room for both.
+
+    Attributes:
+        takes_turns: Its weights and the checkpoint's are in host memory one at a time.
+        bundle: While it is there.
+    """
+
+    located: LocatedModel
+    own: Bundle
+    models: ModelManager
+    takes_turns: bool
+    leases: ExitStack
+    bundle: Bundle | None = None
+
+    def come(self) -> Iterator[float]:
+        """Load it, unless it is there; yields the fraction done."""
+        if self.bundle is not None:
+            return
+        if self.takes_turns:
+            self.models.park(self.own)
+        yield from self.models.prepare(*self.located)
+        leased = self.leases.enter_context(self.models.lease(*self.located, rival=self.own))
+        self.bundle = patch_loras(leased, ()).bundle  # an earlier job's may still be in it
+
+    def make_way(self) -> Iterator[float]:
+        """Give the checkpoint its memory back, where they take turns; yields the fraction done."""
+        if self.takes_turns:
+            self.leases.close()
+            self.bundle = None
+            yield from self.models.unpark(self.own)
+
+
+@contextmanager
+def second_model(
+    recipe: Recipe, paths: Mapping[str, str], models: ModelManager, own: Bundle
+) -> Iterator[SecondModel | None]:
+    """The refiner that a recipe names, not loaded yet; None where it names none.
+
+    Raises:
+        InvalidRecipe: the work item names no path for it.
+        ModelProblem: it can't be used.
+    """
+    if recipe.refiner is None:
+        yield None
+        return
+    ref = recipe.refiner.model
+    if path_key(ref) not in paths:
+        raise InvalidRecipe(
+            f"The work item names no place for the model {ref.name}.", "Choose the refiner again.", field="refiner"
+        )
+    located = (ref, paths[path_key(ref)])
+    with ExitStack() as leases:
+        yield SecondModel(located, own, models, not models.has_room_beside_leased(*located), leases)
+
+
 def locate(ref: ModelRef, recipe: Recipe, paths: Mapping[str, str]) -> LocatedModel:
     """Where a model of the recipe is, as a model for the recipe's checkpoint.
 

@@ -6,6 +6,7 @@ What is the same for all images of a job (prompt embeds, init latents) is in an 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from PIL import Image
 from torch import Tensor
@@ -39,13 +40,13 @@ from engine.images.init_latents import (
 from engine.images.inpaint_region import InpaintRegion, inpaint_region_of
 from engine.images.seams import continued_image, folded_image, margins
 from engine.images.vae import decode, encode
-from engine.job_models import JobModels
+from engine.job_models import JobModels, SecondModel
 from engine.models.bundle import Bundle
 from engine.regions.attention import Regional
 from engine.regions.loras import RegionalLoras
 from engine.regions.places import region_places
-from engine.sampling.denoise import Controls, LatentStep, Predict, denoise
-from engine.sampling.guidance.protocol import make_guide
+from engine.sampling.denoise import Controls, LatentStep, Predict, Refiner, Takeover, denoise
+from engine.sampling.guidance.protocol import Guide, make_guide
 from engine.sampling.noise import NoiseSource, noise_source
 from engine.sampling.samplers import Sampling, sampling_for
 
@@ -66,6 +67,7 @@ class PassInputs:
         loaded: The models of its LoRAs, controls and image prompts; None where it has none.
         t5: What T5 reads of its prompts.
         share: Shares its evaluations with other jobs (`batching.py`); None where it runs alone.
+        second_model: The refiner's; None where the recipe has none.
     """
 
     images: Mapping[str, bytes]
@@ -74,6 +76,7 @@ class PassInputs:
     loaded: JobModels | None = None
     t5: T5Prompts = NO_T5
     share: Share | None = None
+    second_model: SecondModel | None = None
 
     @property
     def textual_inversions(self) -> TextualInversions:
@@ -104,6 +107,7 @@ class ImagePlan:
         second: The hires pass.
         regional: Of a recipe with regions.
         in_float32: The U-Net is computed in full precision, because half overflowed.
+        encode_with: `encode_prompts` of the pass, for any bundle.
     """
 
     recipe: Recipe
@@ -116,6 +120,7 @@ class ImagePlan:
     second: "ImagePlan | None" = None
     regional: Regional | None = None
     in_float32: bool = False
+    encode_with: Callable[..., Conditioning] | None = None
 
     @property
     def steps(self) -> int:
@@ -136,6 +141,14 @@ class Progress:
     step: LatentStep
     index: int
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Swapping:
+    """Between two steps: a model is loaded in the place of another."""
+
+    model: str
+    fraction: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +191,8 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
         init_latents = encode_init_image(region, size, bundle, lambda: depth_of(recipe, image, bundle, inputs.images))
         channels = init_latents.channels
     regional = inputs.regional(recipe, bundle, region)
-    conditioning = encode_prompts(
-        recipe, bundle, inputs.embeddings, inputs.textual_inversions, t5=inputs.t5, regional=regional
-    )
+    encode_with = partial(encode_prompts, recipe, cache=inputs.embeddings, t5=inputs.t5)
+    conditioning = encode_with(bundle, textual_inversions=inputs.textual_inversions, regional=regional)
     if variant == "edit" and recipe.init_image and channels is not None:
         conditioning = replace(conditioning, at=edit_conditions(conditioning.at, recipe.init_image.image_guidance))
         channels = edit_channels(channels, conditioning.at(0))
@@ -191,25 +203,26 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
     if recipe.hires:
         larger, hires_steps = second_pass(recipe, recipe.hires)
         in_second = inputs.regional(larger, bundle)
+        encode_larger = partial(
+            encode_prompts,
+            larger,
+            cache=inputs.embeddings,
+            t5=inputs.t5,
+            hires_steps=hires_steps,
+            after=recipe.steps,
+        )
         second = ImagePlan(
             larger,
             bundle,
-            encode_prompts(
-                larger,
-                bundle,
-                inputs.embeddings,
-                inputs.textual_inversions,
-                t5=inputs.t5,
-                hires_steps=hires_steps,
-                after=recipe.steps,
-                regional=in_second,
-            ),
+            encode_larger(bundle, textual_inversions=inputs.textual_inversions, regional=in_second),
             channels=blank_channels(bundle, (larger.width, larger.height)),
             controls=inputs.controls(larger, bundle),
             regional=in_second,
+            encode_with=encode_larger,
         )
     controls = inputs.controls(recipe, bundle, region)
-    return ImagePlan(recipe, bundle, conditioning, region, init_latents, channels, controls, second, regional)
+    plan = ImagePlan(recipe, bundle, conditioning, region, init_latents, channels, controls, second, regional)
+    return replace(plan, encode_with=encode_with)
 
 
 def second_pass(recipe: Recipe, hires: Hires) -> tuple[Recipe, int]:
@@ -232,8 +245,8 @@ def parts_of_passes(recipe: Recipe) -> tuple[Part, ...]:
     return tuple(dict.fromkeys(parts))
 
 
-def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Progress | Upscaling]:
-    """The steps of one image, and the upscaling between its two passes.
+def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Progress | Swapping | Upscaling]:
+    """The steps of one image, and what happens between them.
 
     The last step's latents are the result. Where strength is 0 there are no steps at all.
 
@@ -243,7 +256,10 @@ def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Pr
     source = noise_source(recipe.seed, recipe.noise, plan.bundle.family.facts.latents.factor)
     strength = recipe.init_image.strength if recipe.init_image else 1.0
     count, latents = 0, None
-    for step in _steps(plan, strength, source, plan.init_latents, inputs.share):
+    for step in _steps(plan, strength, source, plan.init_latents, inputs):
+        if isinstance(step, Swapping):
+            yield step
+            continue
         count += 1
         latents = step.latents
         yield Progress(step, count, plan.steps)
@@ -269,7 +285,10 @@ def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Pr
             yield Upscaling(name, done, total)
         assert larger is not None
         init_latents = InitLatents(encode(folded_image(larger, after), plan.bundle))
-    for step in _steps(plan.second, recipe.hires.strength, source, init_latents, inputs.share):
+    for step in _steps(plan.second, recipe.hires.strength, source, init_latents, inputs):
+        if isinstance(step, Swapping):
+            yield step
+            continue
         count += 1
         yield Progress(step, count, plan.steps)
 
@@ -296,25 +315,23 @@ def finish(plan: ImagePlan, latents: Tensor | None) -> tuple[RawImage, bool]:
 
 
 def _steps(
-    plan: ImagePlan, strength: float, source: NoiseSource, init_latents: InitLatents | None, share: Share | None
-) -> Iterator[LatentStep]:
-    recipe, bundle, facts = plan.recipe, plan.bundle, plan.bundle.family.facts
+    plan: ImagePlan, strength: float, source: NoiseSource, init_latents: InitLatents | None, inputs: PassInputs
+) -> Iterator[LatentStep | Swapping]:
+    recipe, bundle, second = plan.recipe, plan.bundle, inputs.second_model
     sampling = sampling_of(recipe, bundle)
     noise = first_noise(recipe, source).to(bundle.device.torch_device)
     mask_blend = init_latents.mask_blend(sampling, strength, noise, source) if init_latents else None
-    # Hypernetworks hook into the denoiser's layers, adapters and regions change its attention, and some guidance does
-    # both: nothing else would see that.
-    is_plain = plan.regional is None and not recipe.hypernetworks and not changes_unet(recipe.guidance_methods)
-    is_plain = is_plain and has_plain_attention(bundle.modules[facts.denoiser])
-    is_plain = is_plain and not plan.in_float32
-    evaluate = bundle.evaluate if is_plain else wrapped(by_modules(bundle.onload), bundle.tiling)
-    unet = bundle.family.predict(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, evaluate=evaluate)
-    if plan.regional is not None:
-        unet = plan.regional.predict_with(unet, bundle.modules["unet"])
-    if share is not None:
-        unet = share(unet, "float32" if plan.in_float32 else "")
+    unet = _denoiser_of(bundle, plan, plan.regional, has_hooks=bool(recipe.hypernetworks))
+    if inputs.share is not None:
+        unet = inputs.share(unet, "float32" if plan.in_float32 else "")
     predict = with_channels(unet, plan.channels)
-    return denoise(
+    done = mask_blend.first_step if mask_blend else 0
+    takeover = None
+    if recipe.refiner is not None and plan.second is None:  # it finishes the image: in a hires pass, where there is one
+        takeover = Takeover(max(done, sampling.steps_until(recipe.refiner.at)))
+    if second is not None and (takeover is None or takeover.first_step > done):
+        yield from (Swapping(bundle.ref.name, fraction) for fraction in second.make_way())
+    steps = denoise(
         lambda _: predict,
         plan.conditioning.at,
         sampling,
@@ -323,8 +340,48 @@ def _steps(
         source,
         mask_blend=mask_blend,
         controls=plan.controls,
-        guide=make_guide(recipe.guidance_methods, sampling, bundle.modules[facts.denoiser], facts),
+        guide=_guide_of(bundle, plan, sampling),
+        takeover=takeover,
     )
+    while done < sampling.steps:
+        if takeover is not None and takeover.refiner is None and done >= takeover.first_step:
+            assert second is not None
+            yield from (Swapping(second.located[0].name, fraction) for fraction in second.come())
+            takeover.refiner = _refiner_of(plan, sampling, inputs)
+        step = next(steps)
+        done = step.index
+        yield step
+
+
+def _refiner_of(plan: ImagePlan, sampling: Sampling, inputs: PassInputs) -> Refiner:
+    """The second model, ready to go on with a run: prompts by its own text encoders, no LoRAs, controls or regions."""
+    assert inputs.second_model is not None and plan.encode_with is not None
+    bundle = inputs.second_model.bundle
+    assert bundle is not None
+    bundle = replace(bundle, tiling=plan.recipe.tiling)
+    told = sampling.told_to(bundle.scheduler_config)
+    fits = bundle.family is plan.bundle.family
+    conditioning = plan.encode_with(
+        bundle, textual_inversions=inputs.textual_inversions if fits else NO_TEXTUAL_INVERSIONS
+    )
+    return Refiner(_denoiser_of(bundle, plan, None), conditioning.at, told, _guide_of(bundle, plan, told))
+
+
+def _denoiser_of(bundle: Bundle, plan: ImagePlan, regional: Regional | None, *, has_hooks: bool = False) -> Predict:
+    """A model's denoiser, by what is quickest. Hypernetworks hook into its layers, adapters and regions change its
+    attention, and some guidance does both: nothing but the modules themselves would see that.
+    """
+    facts = bundle.family.facts
+    is_plain = regional is None and not has_hooks and not changes_unet(plan.recipe.guidance_methods)
+    is_plain = is_plain and has_plain_attention(bundle.modules[facts.denoiser]) and not plan.in_float32
+    evaluate = bundle.evaluate if is_plain else wrapped(by_modules(bundle.onload), bundle.tiling)
+    denoiser = bundle.family.predict(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, evaluate=evaluate)
+    return regional.predict_with(denoiser, bundle.modules[facts.denoiser]) if regional else denoiser
+
+
+def _guide_of(bundle: Bundle, plan: ImagePlan, sampling: Sampling) -> Guide:
+    facts = bundle.family.facts
+    return make_guide(plan.recipe.guidance_methods, sampling, bundle.modules[facts.denoiser], facts)
 
 
 def sampling_of(recipe: Recipe, bundle: Bundle) -> Sampling:

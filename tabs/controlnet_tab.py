@@ -17,6 +17,7 @@ CONTROLNET = GeneratingTab(
         "lora_section",
         "regions_section",
         "hires_section",
+        "refiner_section",
         "sampling_section",
         "guidance_section",
         "more_section",

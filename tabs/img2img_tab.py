@@ -18,6 +18,7 @@ IMG2IMG = GeneratingTab(
         "regions_section",
         "repeat_section",
         "hires_section",
+        "refiner_section",
         "control_section",
         "ip_adapter_section",
         "sampling_section",

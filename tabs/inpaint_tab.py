@@ -20,6 +20,7 @@ INPAINT = GeneratingTab(
         "number_fields",
         "seed_fields",
         "lora_section",
+        "refiner_section",
         "regions_section",
         "control_section",
         "ip_adapter_section",

@@ -4,6 +4,7 @@ Everything comes from contract/ and catalog/, so that no label or limit is writt
 JavaScript. Models are not listed here: the page holds one, and asks /api/v1/models when the picker opens.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -17,6 +18,7 @@ from catalog.models import ModelEntry, default_model
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
 from contract.errors import StorageFull
 from contract.parts import (
+    AESTHETIC_SCORE,
     BATCH,
     CHURN,
     CONTROL_RESOLUTION,
@@ -35,6 +37,7 @@ from contract.parts import (
     PADDING,
     RHO,
     SIGMA,
+    TOLD_PIXELS,
     ControlDraft,
     Hires,
     HypernetworkDraft,
@@ -44,7 +47,9 @@ from contract.parts import (
     Mask,
     NoiseSettings,
     Outpaint,
+    RefinerDraft,
     SamplerSettings,
+    SizeConditioning,
 )
 from contract.recipe import (
     CLIP_SKIP,
@@ -95,6 +100,15 @@ _PART_LIMITS: Mapping[str, tuple[float, float]] = {
     "hires.steps": STEPS,
     "hires.strength": _FRACTION,
     "hires.guidance": GUIDANCE,
+    "refiner.at": _FRACTION,
+    "size_conditioning.original_width": TOLD_PIXELS,
+    "size_conditioning.original_height": TOLD_PIXELS,
+    "size_conditioning.crop_left": TOLD_PIXELS,
+    "size_conditioning.crop_top": TOLD_PIXELS,
+    "size_conditioning.target_width": TOLD_PIXELS,
+    "size_conditioning.target_height": TOLD_PIXELS,
+    "size_conditioning.aesthetic_score": AESTHETIC_SCORE,
+    "size_conditioning.negative_aesthetic_score": AESTHETIC_SCORE,
     "sampling.eta": _FRACTION,
     "sampling.s_churn": CHURN,
     "sampling.s_tmin": (0, SIGMA[1]),
@@ -145,6 +159,8 @@ _PARTS: Mapping[str, type[BaseModel]] = {
     "hires": Hires,
     "sampling": SamplerSettings,
     "noise": NoiseSettings,
+    "refiner": RefinerDraft,
+    "size_conditioning": SizeConditioning,
     "upscale": Upscale,
 }
 
@@ -175,6 +191,12 @@ def page_config(studio: Studio) -> dict[str, Any]:
                 "difference": sampler.difference,
             }
         )
+    kinds = list(dict.fromkeys(family.latents for family in FAMILIES.values()))
+    latents = {family.id: kinds.index(family.latents) for family in FAMILIES.values()}
+    usable = [entry for entry in entries if entry.ref.kind == "checkpoint" and not entry.problem]
+    counts = Counter(latents[entry.ref.family] for entry in usable if entry.ref.family in latents)
+    refined = {latents[family.refines] for family in FAMILIES.values() if family.refines}
+    units = {family.id: family.unet for family in FAMILIES.values() if family.unet is not None}
     runs = {family.denoiser for family in FAMILIES.values()}
     methods = []
     for method in GUIDANCE_METHODS.values():
@@ -218,6 +240,11 @@ def page_config(studio: Studio) -> dict[str, Any]:
         "guidance_methods": methods,
         "schedules": {schedule.id: schedule.label for schedule in SCHEDULES.values()},
         "families": {family.id: family.label for family in FAMILIES.values()},
+        "latents": latents,
+        # By kind: those of families with a refiner of their own, and of which there is more than one checkpoint.
+        "refinable": [int(kind in refined or counts[kind] > 1) for kind in range(len(kinds))],
+        "told_families": [name for name, unet in units.items() if unet.takes_size],
+        "scored_families": [name for name, unet in units.items() if unet.takes_score],
         "second_prompt_families": [family.id for family in FAMILIES.values() if family.takes_second_prompt],
         "denoisers": {family.id: family.denoiser for family in FAMILIES.values()},
         "flow_families": [family.id for family in FAMILIES.values() if family.flow_shift],

@@ -15,6 +15,7 @@ TXT2IMG = GeneratingTab(
         "lora_section",
         "regions_section",
         "hires_section",
+        "refiner_section",
         "ip_adapter_section",
         "sampling_section",
         "guidance_section",

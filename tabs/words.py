@@ -47,6 +47,13 @@ EXPLAIN: Mapping[str, str] = {
     "hires.negative_prompt": (
         "Hires negative prompt: what the second pass should keep away from. Empty takes the one above."
     ),
+    "refiner.model": "Refiner: a second model that finishes the picture, as the one that was made for SDXL.",
+    "refiner.at": "Switch at: how much of the noise the first model takes away. 0.8 is usual.",
+    "size_conditioning": (
+        "What the model is told of the picture. A smaller original makes it coarser, a crop moves what is in it."
+    ),
+    "size_conditioning.aesthetic_score": "Aesthetic score: of the refiner alone. Empty is 6.",
+    "size_conditioning.negative_aesthetic_score": "Negative aesthetic score: what to keep away from. Empty is 2.5.",
     "init_image.depth": "Depth picture: white is near, black is far. Without one the model estimates the depth itself.",
     "controls.model": "Control model: the ControlNet or T2I-Adapter that reads the control picture.",
     "controls.image": "Control picture: says where things go: edges, depth, a pose.",

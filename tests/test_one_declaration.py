@@ -116,7 +116,7 @@ class Toy:
     def encode(self, onload, ids, clip_skip, evaluate):
         return Encoded(onload("text_encoder")(ids[0]))
 
-    def added(self, pooled, width, height):
+    def added(self, pooled, told, is_guided):
         return None
 
     def predict(self, onload, dtype, *, in_float32=False, evaluate=None):

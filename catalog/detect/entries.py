@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from catalog.families import FAMILIES, Defaults, Size
+from catalog.families import FAMILIES, KNOWN, Defaults, Size
 from catalog.files.plain_text import without_controls
 from contract.values import ModelKind, ModelRef
 
@@ -43,8 +43,8 @@ class ModelEntry:
 
     Attributes:
         ref: Its family is one of `families.FAMILIES`, "upscaler", or one that is recognized and not run:
-            "sdxl_refiner", "sd3", "flux", "unknown". A VAE file's is "sd": the VAEs of SD 1.x, 2.x and SDXL have the
-            same shapes, so that their files can't be distinguished; which to use with what is for people to know.
+            "sd3", "flux", "unknown". A VAE file's is "sd": the VAEs of SD 1.x, 2.x and SDXL have the same shapes, so
+            that their files can't be distinguished; which to use with what is for people to know.
         problem: Why it can't be used, as a sentence; None when it can.
         warnings: Sentences about settings that were left out because they make no sense; the model can be used.
         format: "folder" (diffusers' layout), "file", or "pickle", which is never opened.
@@ -116,11 +116,15 @@ def sendable(entry: ModelEntry) -> ModelEntry:
 
 
 def default_model(entries: Sequence[ModelEntry]) -> ModelEntry | None:
-    """The model of a draft that names none: the bundled one, which loads at once, else the first that works."""
+    """The model of a draft that names none: the bundled one, which loads at once, else the first that works.
+
+    A refiner only where there is nothing else.
+    """
     usable = [entry for entry in entries if entry.problem is None and entry.ref.kind == "checkpoint"]
     for entry in usable:
         if entry.ref.name == BUNDLED:
             return entry
+    usable.sort(key=lambda entry: entry.ref.family in KNOWN and bool(KNOWN[entry.ref.family].refines))
     return usable[0] if usable else None
 
 

@@ -119,7 +119,8 @@ def _describe_checkpoint(folder: Path, name: str) -> ModelEntry:
     defaults = facts.with_rescale(usual, variant, "", zero_snr=is_zero_snr)
     own = read_own_settings(folder, defaults, facts.sizes, zero_snr=is_zero_snr, is_flow=facts.flow_shift > 0)
     identity = fingerprint(folder, weights, settings_of(folder, "checkpoint"))
-    token_limit = read_json(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length", _MOST_TOKENS)
+    tokenizer = facts.text_encoders[0].tokenizer
+    token_limit = read_json(folder / tokenizer / "tokenizer_config.json").get("model_max_length", _MOST_TOKENS)
     if not isinstance(token_limit, int) or not _LEAST_TOKENS <= token_limit <= _MOST_TOKENS:
         token_limit = _MOST_TOKENS
     return ModelEntry(

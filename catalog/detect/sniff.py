@@ -212,6 +212,6 @@ def _sniff_hypernetwork(tensors: Tensors) -> Sniffed | None:
         widths.add(int(match[1]))
     # Widths of families that don't run are widths of the others' layers too.
     for family in FAMILIES.values():
-        if family.unet is not None and family.unet.prompt_width in widths:
+        if family.unet is not None and not family.refines and family.unet.prompt_width in widths:
             return Sniffed("hypernetwork", family.id)
     return Sniffed("hypernetwork", "unknown")

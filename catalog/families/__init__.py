@@ -25,6 +25,8 @@ _DECLARED: tuple[Family, ...] = (
 KNOWN: Mapping[str, Family] = MappingProxyType({family.id: family for family in _DECLARED})
 FAMILIES: Mapping[str, Family] = MappingProxyType({name: family for name, family in KNOWN.items() if family.runs})
 OLDEST = next(iter(FAMILIES))
+# Those that files without a name of their own are for: what refines another family's images is never meant.
+_USUAL = tuple(family for family in FAMILIES.values() if not family.refines)
 SHARED_VAE = "sd"  # the family of a VAE whose latents are those of several families
 _OTHER_LABELS: Mapping[str, str] = MappingProxyType(
     {SHARED_VAE: "SD and SDXL", "unknown": "unknown", "upscaler": "any"},
@@ -38,27 +40,22 @@ def label_of(family: str) -> str:
 
 def families_that_run() -> str:
     """The labels of those that run, as a sentence has them."""
-    *first, last = (family.label for family in FAMILIES.values())
+    *first, last = (family.label for family in _USUAL)
     return f"{', '.join(first)} or {last}"
 
 
 def refused_family(kind: ModelKind, family: str, detail: str = "") -> Sniffed:
     """A model of a family that doesn't run, or is not known, with its sentence."""
     facts = KNOWN.get(family)
-    hint = f"Use one for {families_that_run()}."
     if facts is None:
         problem = "It is for a model that is not known here."
-    elif kind == "checkpoint" and facts.cannot_run:
-        problem = facts.cannot_run
     elif facts.runs:
         problem = f"It is for {facts.label}, of which only checkpoints, VAEs, LoRAs and embeddings are run here."
     elif kind == "checkpoint":
         problem = f"It is {detail or facts.label}, which Darkroom can't run yet."
     else:
         problem = f"It is for {detail or facts.label}, which Darkroom can't run yet."
-    if facts is not None and facts.cannot_run_hint:
-        hint = facts.cannot_run_hint
-    return Sniffed(kind, family, detail=detail, problem=problem, hint=hint)
+    return Sniffed(kind, family, detail=detail, problem=problem, hint=f"Use one for {families_that_run()}.")
 
 
 def family_of_width(width: object) -> str | None:
@@ -71,7 +68,7 @@ def family_of_width(width: object) -> str | None:
 
 def family_with_size_inputs() -> str:
     """The family that runs and takes the image's size as an input."""
-    return next(family.id for family in FAMILIES.values() if family.unet is not None and family.unet.takes_size)
+    return next(family.id for family in _USUAL if family.unet is not None and family.unet.takes_size)
 
 
 def families_with_encoders(components: Set[str]) -> list[Family]:
@@ -104,7 +101,7 @@ def vae_family(scale: object, channels: int) -> str | None:
 
     SHARED_VAE where several families have its channels and its scale does not tell, as in a file.
     """
-    own = [family for family in FAMILIES.values() if family.latents.channels == channels]
+    own = [family for family in _USUAL if family.latents.channels == channels]
     fitting = [family.id for family in own if family.latents.scale == scale]
     if len(fitting) == 1:
         return fitting[0]

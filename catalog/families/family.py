@@ -114,6 +114,7 @@ class UNet:
         channels: Of its first block.
         heads: Of each attention; None where all heads have 64 channels.
         takes_size: The image's size and pooled prompt embeds are further inputs.
+        takes_score: So is an aesthetic score, in the place of the size that is aimed at.
         is_deep: Its attentions have several transformer blocks.
         upcasts_attention: Attention overflows in float16.
     """
@@ -123,6 +124,7 @@ class UNet:
     channels: int = 320
     heads: int | None = None
     takes_size: bool = False
+    takes_score: bool = False
     is_deep: bool = False
     upcasts_attention: bool = False
 
@@ -204,7 +206,7 @@ class Family:
         claim: Claims a checkpoint's header, or raises NotAMatch; a file of this family that can't be used is claimed
             with its problem.
         tensors: Those that only its checkpoints have, where their names are all there is to a claim.
-        cannot_run: Why its checkpoints are not run, as a sentence with a hint; "" where its label says it all.
+        refines: The family whose images its checkpoints finish: they begin none well, and are nobody's first choice.
         sizes, defaults: Of checkpoints that give none themselves.
         by_prediction: Sizes and defaults of its checkpoints with another prediction type than the usual one.
         predictions: By variant: the prediction type of a checkpoint that names none; epsilon where none is given.
@@ -232,8 +234,7 @@ class Family:
     claim: Claim = claim_by_tensors
     tensors: frozenset[str] = frozenset()
     runs: bool = True
-    cannot_run: str = ""
-    cannot_run_hint: str = ""
+    refines: str = ""
     sizes: Mapping[str, Size] = field(default_factory=lambda: NO_SIZES)
     defaults: Defaults = Defaults()
     by_prediction: Mapping[str, tuple[Mapping[str, Size], Defaults]] = field(default_factory=dict)

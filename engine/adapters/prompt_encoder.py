@@ -19,6 +19,7 @@ from transformers import CLIPTokenizer
 
 from catalog.guidance import needs_negative
 from contract.errors import InvalidRecipe, ModelProblem
+from contract.parts import SizeConditioning
 from contract.prompt import Part, Piece, Prompt, parse_prompt
 from contract.recipe import Recipe
 from contract.validation import LABELS
@@ -278,7 +279,8 @@ class _PromptEncoder:
             prompt_embeds.append(embeds)
             if embeds_pooled is not None:
                 pooled.append(embeds_pooled)
-        added = family.added(torch.cat(pooled) if pooled else None, self._recipe.width, self._recipe.height)
+        told = (self._recipe.size_conditioning or SizeConditioning()).filled(self._recipe.width, self._recipe.height)
+        added = family.added(torch.cat(pooled) if pooled else None, told, guided)
         weights = tuple(part.weight for part in parts["prompt"])
         return Conditions(torch.cat(prompt_embeds), weights, guided, added)
 

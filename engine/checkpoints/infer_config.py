@@ -60,6 +60,17 @@ def unet_config(shapes: Shapes, unet: UNet) -> dict[str, Any]:
     """Of a U-Net."""
     config = _down_and_mid_config(shapes, unet)
     up_block_types = [name.replace("Down", "Up") for name in reversed(config["down_block_types"])]
+    count = len(config["down_block_types"])
+    down = [_attention_depths(shapes, f"down_blocks.{number}") for number in range(count)]
+    up = [_attention_depths(shapes, f"up_blocks.{number}") for number in range(count)]
+    mirrored = [depths and [depths[0]] * (len(depths) + 1) for depths in reversed(down)]
+    if up != mirrored:  # distilled models of fewer layers, as SSD-1B and Segmind-Vega
+        config |= {
+            "transformer_layers_per_block": [depths or 1 for depths in down],
+            "reverse_transformer_layers_per_block": [depths or 1 for depths in up],
+        }
+    if not _attention_depths(shapes, "mid_block"):
+        config["mid_block_type"] = "UNetMidBlock2D"
     return {
         **config,
         "in_channels": shapes["conv_in.weight"][1],
@@ -79,6 +90,7 @@ def _down_and_mid_config(shapes: Shapes, unet: UNet) -> dict[str, Any]:
     # diffusers builds the mid block with the last number.
     depths[-1] = depths[-1] or count_children(shapes, "mid_block.attentions.0.transformer_blocks.")
     cross_attention = (shape[1] for name, shape in shapes.items() if name.endswith("attn2.to_k.weight"))
+    projections = (shape for name, shape in shapes.items() if name.endswith("attentions.0.proj_in.weight"))
     config: dict[str, Any] = {
         "block_out_channels": channels,
         "layers_per_block": count_children(shapes, "down_blocks.0.resnets."),
@@ -86,7 +98,7 @@ def _down_and_mid_config(shapes: Shapes, unet: UNet) -> dict[str, Any]:
         "transformer_layers_per_block": tuple(max(1, depth) for depth in depths),
         "attention_head_dim": unet.heads or tuple(max(1, size // _HEAD_CHANNELS) for size in channels),
         "cross_attention_dim": next(cross_attention, 0),
-        "use_linear_projection": len(shapes.get("mid_block.attentions.0.proj_in.weight", ())) == 2,
+        "use_linear_projection": len(next(projections, ())) == 2,
     }
     if "add_embedding.linear_1.weight" in shapes:
         config |= {
@@ -95,6 +107,12 @@ def _down_and_mid_config(shapes: Shapes, unet: UNet) -> dict[str, Any]:
             "projection_class_embeddings_input_dim": shapes["add_embedding.linear_1.weight"][1],
         }
     return config
+
+
+def _attention_depths(shapes: Shapes, block: str) -> list[int]:
+    """How many transformer blocks each attention of a block has."""
+    attentions = range(count_children(shapes, f"{block}.attentions."))
+    return [count_children(shapes, f"{block}.attentions.{number}.transformer_blocks.") for number in attentions]
 
 
 def vae_config(shapes: Shapes, latents: LatentFormat) -> dict[str, Any]:

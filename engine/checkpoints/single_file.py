@@ -48,8 +48,6 @@ def ldm_components(file: Path, header: Header, facts: Family) -> dict[str, tuple
     slices = unet_slices(header)
     if not slices:
         raise ModelProblem(f"{file.name} has no U-Net, so it is no checkpoint.", _INCOMPLETE)
-    if any(name.startswith("conditioner.embedders.0.model.") for name in header):
-        raise ModelProblem(f"{file.name} is an SDXL refiner, which can't start a picture.", "Use an SDXL base.")
     if "edm_mean" in header:
         raise ModelProblem(
             f"{file.name} was trained on another kind of noise (EDM, as Playground v2.5).", "Use another SDXL model."

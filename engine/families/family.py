@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from catalog.families.family import Family
 from catalog.files.headers import TensorInfo
 from contract.errors import InvalidRecipe
+from contract.parts import SizeConditioning
 from engine.checkpoints.component import Builder, Config
 from engine.device.evaluations import Evaluate
 from engine.weights.reading import TensorSlice
@@ -83,8 +84,13 @@ class ModelFamily(Protocol):
             evaluate: Of the bundle, by components' names; a family may leave it alone.
         """
 
-    def added(self, pooled: Tensor | None, width: int, height: int) -> dict[str, Tensor] | None:
-        """Further inputs of the denoiser. pooled: (batch, width); width, height in pixels."""
+    def added(self, pooled: Tensor | None, told: SizeConditioning, is_guided: bool) -> dict[str, Tensor] | None:
+        """Further inputs of the denoiser.
+
+        Args:
+            pooled: (batch, width); the first row is the negative prompt's where there is guidance.
+            told: With nothing left open.
+        """
 
     def predict(
         self, onload: Onload, dtype: torch.dtype, *, in_float32: bool = False, evaluate: Evaluate | None = None

@@ -19,6 +19,7 @@ from catalog.families import sd3
 from catalog.families.family import Family
 from catalog.files.headers import TensorInfo
 from contract.errors import InvalidRecipe, ModelProblem
+from contract.parts import SizeConditioning
 from engine.checkpoints.component import Builder, Config
 from engine.checkpoints.infer_config import vae_config
 from engine.checkpoints.joint_blocks import transformer_config, transformer_slices
@@ -132,7 +133,7 @@ class StableDiffusion3:
         widths = tuple(layer.shape[-1] for layer in layers)
         return Encoded(torch.cat(layers, dim=-1), torch.cat(pooled, dim=-1), widths)
 
-    def added(self, pooled: Tensor | None, width: int, height: int) -> dict[str, Tensor] | None:
+    def added(self, pooled: Tensor | None, told: SizeConditioning, is_guided: bool) -> dict[str, Tensor]:
         """pooled_projections (batch, width): of both CLIPs."""
         assert pooled is not None
         return {"pooled_projections": pooled}

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from catalog.families import sdxl
+from contract.parts import SizeConditioning
 from engine.checkpoints.component import Config
 from engine.device.evaluations import Evaluate, Outputs
 from engine.families.family import Encoded, Onload, hidden_layer
@@ -37,10 +38,11 @@ class StableDiffusionXL(StableDiffusion):
         widths = (first_layer.shape[-1], second_layer.shape[-1])
         return Encoded(torch.cat([first_layer, second_layer], dim=-1), text_embeds, widths)
 
-    def added(self, pooled: Tensor | None, width: int, height: int) -> dict[str, Tensor]:
+    def added(self, pooled: Tensor | None, told: SizeConditioning, is_guided: bool) -> dict[str, Tensor]:
         """text_embeds (batch, width) and time_ids (batch, 6): original size, crop, target size."""
         assert pooled is not None
-        sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=pooled.dtype)
+        names = ("original_height", "original_width", "crop_top", "crop_left", "target_height", "target_width")
+        sizes = torch.tensor([[getattr(told, name) for name in names]], dtype=pooled.dtype)
         return {"text_embeds": pooled, "time_ids": sizes.repeat(pooled.shape[0], 1).to(pooled.device)}
 
 

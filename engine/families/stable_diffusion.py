@@ -13,6 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from catalog.families.family import Family
 from catalog.files.headers import TensorInfo
+from contract.parts import SizeConditioning
 from engine.checkpoints.component import Builder, Config
 from engine.checkpoints.single_file import ldm_components, ldm_vae
 from engine.device.evaluations import Evaluate, Outputs
@@ -74,7 +75,7 @@ class StableDiffusion:
         encoder: Any = onload("text_encoder")
         return Encoded(encoder.final_layer_norm(hidden_layer(states, clip_skip)))
 
-    def added(self, pooled: Tensor | None, width: int, height: int) -> dict[str, Tensor] | None:
+    def added(self, pooled: Tensor | None, told: SizeConditioning, is_guided: bool) -> dict[str, Tensor] | None:
         """Nothing."""
         return None
 

@@ -84,6 +84,27 @@ class Bundle:
         weights = self.digests[component] if self.openvino else ""
         return self._slot.evaluate(component, call, inputs, weights, component == self.family.facts.denoiser)
 
+    @property
+    def size(self) -> int:
+        """Bytes of its weights."""
+        return self._slot.layout.size
+
+    def take_turns_with(self, slot: ModuleSlot) -> bool:
+        """Let this checkpoint and that of other modules be on the card one at a time; whether that is new."""
+        if slot is self._slot or slot.rival is not None:
+            return False
+        slot.rival, self._slot.rival = self._slot, slot
+        slot.may_offload = self._slot.may_offload = True
+        return True
+
+    def park(self) -> None:
+        """As of `ModelManager.park`."""
+        self._slot.park()
+
+    def unpark(self) -> None:
+        """The bytes of all weights are there again."""
+        self._slot.unpark()
+
     def forget_wanted(self) -> None:
         """Weights are about to change in place."""
         self._slot.evaluations.forget_wanted()

@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,12 +111,7 @@ class LoadPlan:
         """
         began = time.monotonic()
         buffer.sums.clear()  # its memory may have been another model's
-        done, total = 0, sum(source.size for source in self._sources)
-        for source in self._sources:
-            for size in fill(buffer, source):
-                done += size
-                yield done / max(total, 1)
-        self._refuse_changed()
+        yield from self.fill(buffer, tuple(self.components))
         return HostModel(
             self.ref,
             self.path,
@@ -129,6 +124,19 @@ class LoadPlan:
             zeroes_empty_prompt=self.zeroes_empty_prompt,
             load_s=round(time.monotonic() - began, 3),
         )
+
+    def fill(self, buffer: WeightBuffer, components: Collection[str]) -> Iterator[float]:
+        """Read some components into their place. Yields and raises as `read`."""
+        sources = []
+        for source in self._sources:
+            if any(reading.spec.component in components for reading in source.readings):
+                sources.append(source)
+        done, total = 0, sum(source.size for source in sources)
+        for source in sources:
+            for size in fill(buffer, source):
+                done += size
+                yield done / max(total, 1)
+        self._refuse_changed()
 
     def _digest(self, component: str, buffer: WeightBuffer) -> str:
         """Identifies what a component computes.

@@ -94,7 +94,7 @@ class ModelManager:
             held = ResidentModel(
                 name=model.ref.name,
                 kind=model.ref.kind,
-                bytes=model.buffer.layout.size + beside,
+                bytes=model.buffer.size + beside,
                 place="device" if is_on_device else "memory",
                 is_pinned=model.is_pinned,
                 in_use=model.leases > 0,
@@ -154,7 +154,7 @@ class ModelManager:
         yield 0.0
         plan = self._plan(ref, path)
         self._give_up_fetch()
-        spare = self._make_room(ref, plan.layout)
+        spare = self._make_room(ref, plan.layout.size, plan.layout)
         self._keep(key, (yield from plan.read(spare or self._new_buffer(plan))))
 
     def prefetch(self, ref: ModelRef, path: str) -> None:
@@ -167,7 +167,7 @@ class ModelManager:
         try:
             with errors.mapped_load(ref.name):
                 plan = self._plan(ref, path)
-                spare = self._make_room(ref, plan.layout, _FETCH_MARGIN)
+                spare = self._make_room(ref, int(plan.layout.size * _FETCH_MARGIN), plan.layout)
                 self._fetch = Fetch(key, plan, spare or self._new_buffer(plan))
         except StudioError as error:
             log.info("%s is not read ahead: %s", ref.name, error.message)
@@ -212,7 +212,7 @@ class ModelManager:
 
     def _may_fit(self, size: int) -> bool:
         """Whether a model fits once all models that may be evicted are."""
-        held = sum(model.buffer.layout.size for model in self._models.values() if model.leases or model.is_pinned)
+        held = sum(model.buffer.size for model in self._models.values() if model.leases or model.is_pinned)
         return size <= min(self._budget - held, memory().free + self._total_size() - held)
 
     def _new_buffer(self, plan: LoadPlan) -> WeightBuffer:
@@ -247,16 +247,19 @@ class ModelManager:
     # Leases
 
     @contextmanager
-    def lease(self, ref: ModelRef, path: str, *, beside: int = 0) -> Iterator[Bundle]:
+    def lease(self, ref: ModelRef, path: str, *, beside: int = 0, rival: Bundle | None = None) -> Iterator[Bundle]:
         """Lease a model, loading it first if need be; it can't be evicted meanwhile.
 
         Args:
             beside: Bytes of the device that other models of the same job will take.
+            rival: Another checkpoint that is leased; where a card can't hold both, they take turns on it.
         """
         for _ in self.prepare(ref, path):
             pass
         model = self._models[_cache_key(ref, path)]
         slot = self._slot_for(model)
+        if rival is not None and self._must_take_turns(slot, rival, beside):
+            rival.take_turns_with(slot)
         offloader = self._swap_in(model, slot, beside)
         model.leases += 1
         slot.leases += 1
@@ -267,9 +270,55 @@ class ModelManager:
         finally:
             model.leases -= 1
             slot.leases -= 1
+            if slot.rival is not None:
+                slot.rival.rival = None
+                slot.rival = None
             if not slot.leases:  # another job may compute with them
                 for module in slot.modules.values():
                     unslice_attention(module, self._device)
+            if not model.leases and model.buffer.size < model.buffer.layout.size:  # parked, and nobody waits for it
+                self._evict(_cache_key(ref, path))
+
+    def _must_take_turns(self, slot: ModuleSlot, rival: Bundle, beside: int) -> bool:
+        limit = device_bytes(self._device)
+        if not self._device.copies_weights or self._offload == "none":
+            return False
+        return self._offload != "auto" or (limit is not None and slot.layout.size + rival.size + beside > limit)
+
+    def has_room_beside_leased(self, ref: ModelRef, path: str) -> bool:
+        """Whether the budget has room for a model beside those that are leased and pinned.
+
+        Raises:
+            ModelProblem: it can't be used.
+        """
+        self._adopt_fetched()
+        return _cache_key(ref, path) in self._models or self._may_fit(self._plan(ref, path).layout.size)
+
+    def park(self, bundle: Bundle) -> None:
+        """Give back the host memory of a leased checkpoint's weights, but its VAE's; its LoRAs stay.
+
+        What is parked at the end of its lease is evicted.
+        """
+        bundle.park()
+        log.info("parked %s", bundle.ref.name)
+
+    def unpark(self, bundle: Bundle) -> Iterator[float]:
+        """Read what was parked again; yields the fraction done, and nothing where nothing was.
+
+        Raises:
+            ModelProblem, OutOfMemory: as of `prepare`.
+        """
+        slot, model = next((slot, slot.holds) for slot in self._slots if slot.holds and slot.modules is bundle.modules)
+        missing = model.buffer.layout.size - model.buffer.size
+        if not missing:
+            return
+        yield 0.0
+        plan = plan_load(model.ref, str(model.path))
+        plan.match(slot, self._clip_tokenizers)
+        self._give_up_fetch()
+        self._make_room(model.ref, missing)
+        yield from plan.fill(model.buffer, model.buffer.refill())
+        bundle.unpark()
 
     def use_less_device(self, bundle: Bundle) -> str:
         """After a device ran out of memory within a lease: offload idle models, or more of this one.
@@ -288,6 +337,11 @@ class ModelManager:
             return ""
         if True in {slot.evaluator.give_up() for slot in self._slots if slot.evaluator is not None}:
             return "evaluations are no longer recorded"
+        checkpoints = [
+            slot for slot in self._slots if slot.leases and slot.holds and slot.holds.ref.kind == "checkpoint"
+        ]
+        if True in {bundle.take_turns_with(slot) for slot in checkpoints}:
+            return "the two models take turns on the card"
         mode = next_mode(bundle.offloader.mode)
         if mode is None or self._offload not in ("auto", mode):
             return ""
@@ -323,12 +377,13 @@ class ModelManager:
         elif model.ref.kind in _OFFLOADED:
             limit = device_bytes(self._device)
             if limit is not None:
-                leased = sum(other.device_size for other in self._slots if other.leases and other is not slot)
+                others = [other for other in self._slots if other.leases and other not in (slot, slot.rival)]
+                leased = sum(other.device_size for other in others)
                 limit -= beside + leased
             mode = choose_mode(slot, limit, self._least_mode.get(path_key(model.ref), "none"))
         offloader = Offloader(slot, mode)
         make_room_on_card(model, slot, self._models.values(), self._slots, device_bytes(self._device))
-        if offloader.mode != "none":
+        if offloader.mode != "none" or slot.rival is not None:
             return offloader
         try:
             for component in slot.modules:
@@ -358,7 +413,7 @@ class ModelManager:
 
     # Making room
 
-    def _make_room(self, ref: ModelRef, layout: Layout, margin: float = 1.0) -> WeightBuffer | None:
+    def _make_room(self, ref: ModelRef, need: int, layout: Layout | None = None) -> WeightBuffer | None:
         """Before a load: evict what the budget and the machine's free memory require, and refuse what can't fit.
 
         The model that was used last stays if it can, so that it can still be used should the load fail.
@@ -367,7 +422,6 @@ class ModelManager:
             The buffer of an evicted model of the same layout: memory that need not be allocated and cleared again.
         """
         spare: WeightBuffer | None = None
-        need = int(layout.size * margin)
         self._release_evaluations(need)
         newest = next(reversed(self._models), None)
         for key in list(self._models):
@@ -388,7 +442,7 @@ class ModelManager:
         if spare is None and need > free:
             has_pinned = any(model.is_pinned for model in self._models.values())
             raise OutOfMemory(
-                f"{ref.name} needs {layout.size / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free.",
+                f"{ref.name} needs {need / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free.",
                 "Unpin a model, or close other programs."
                 if has_pinned
                 else "Close other programs, or use a smaller model.",
@@ -404,7 +458,7 @@ class ModelManager:
                 slot.evaluations.release()
 
     def _total_size(self) -> int:
-        models = sum(model.buffer.layout.size for model in self._models.values())
+        models = sum(model.buffer.size for model in self._models.values())
         return models + sum(slot.evaluations.size for slot in self._slots)
 
     def _evict(self, key: str) -> WeightBuffer:

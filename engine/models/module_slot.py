@@ -55,6 +55,7 @@ class ModuleSlot:
         evaluations: Faster than the modules themselves, on the CPU.
         evaluator: Of the denoiser, on a card; what it records is dropped when components leave the card.
         may_offload: Whether components may leave the device while the modules are leased.
+        rival: Modules that take turns with these on the device: whichever compute, the others are off it.
         revision: Changes with every change of weights on the device.
     """
 
@@ -74,6 +75,7 @@ class ModuleSlot:
     evaluations: Evaluations = field(default_factory=Evaluations)
     evaluator: CardEvaluator | None = None
     may_offload: bool = False
+    rival: "ModuleSlot | None" = None
     revision: int = 0
     leases: int = 0
 
@@ -156,6 +158,25 @@ class ModuleSlot:
             for (owner, _), (_, target) in self.targets.items():
                 if owner == component:
                     target.data = target.data.new_empty(0)
+
+    def park(self) -> None:
+        """Give back the memory of all weights but the VAE's until `unpark`; overrides stay, so that LoRAs do."""
+        assert self.buffer is not None
+        parked = self.modules.keys() - {"vae"}
+        self.evaluations.release()
+        for component in parked:
+            self.offload(component)
+        for key, (_, target) in self.targets.items():
+            if key[0] in parked and key not in self.overrides:
+                target.data = target.data.new_empty(0)
+        self.buffer.release(parked)
+
+    def unpark(self) -> None:
+        """The bytes are in the buffer again."""
+        assert self.buffer is not None
+        for key, (spec, target) in self.targets.items():
+            if not self.device.copies_weights and key not in self.overrides:
+                target.data = self.buffer.tensor(spec)
 
     def evaluate(
         self, component: str, call: Call, inputs: tuple[Tensor, ...], weights: str, is_denoiser: bool

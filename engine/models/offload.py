@@ -1,5 +1,7 @@
 """Offloading: which components of a leased model are on the device, all or only those that compute now.
 
+Of two models that don't fit together one is there at a time (`ModuleSlot.rival`).
+
 Modes, each with less memory and more copying than the one before:
     none       all components stay
     encoders   text encoders are there only while they encode, U-Net and VAE while they compute
@@ -36,7 +38,7 @@ class Offloader:
     def __init__(self, slot: ModuleSlot, mode: Offload) -> None:
         self._slot = slot
         self._mode = mode
-        slot.may_offload = mode != "none"
+        slot.may_offload = mode != "none" or slot.rival is not None
 
     @property
     def mode(self) -> Offload:
@@ -49,7 +51,7 @@ class Offloader:
             for component in self._slot.modules:
                 self._slot.offload(component)
         self._mode = mode
-        self._slot.may_offload = mode != "none"
+        self._slot.may_offload = mode != "none" or self._slot.rival is not None
 
     def onload(self, component: str) -> nn.Module:
         """Bring a component to the device and return it; those that must make way for it are offloaded first.
@@ -58,6 +60,10 @@ class Offloader:
             KeyError: the model has no such component.
         """
         module = self._slot.modules[component]
+        rival = self._slot.rival
+        if rival is not None:
+            for other in (*rival.storage, *rival.group_offloads):
+                rival.offload(other)
         if self.mode != "none":
             for other in (*self._slot.storage, *self._slot.group_offloads):
                 groups = {offload_group(other), offload_group(component)}

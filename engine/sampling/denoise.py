@@ -1,7 +1,7 @@
 """The denoising loop: noise in, one LatentStep after another out; the caller decides when to stop.
 
 Text to image, image to image and inpainting differ by `mask_blend`, ControlNet by `controls`, prompt editing
-and AND by `conditioning`, a refiner by `model`: optional parts of one path. Knows no recipe and no file.
+and AND by `conditioning`, a refiner by `takeover`: optional parts of one path. Knows no recipe and no file.
 """
 
 from collections.abc import Callable, Iterator
@@ -92,9 +92,38 @@ class ControlResiduals:
 
 
 Predict = Callable[[Tensor, Tensor, Conditions, ControlResiduals | None], Tensor]
-ModelAt = Callable[[int], Predict]  # by step, so that a refiner can take over
+ModelAt = Callable[[int], Predict]  # by step
 ConditionsAt = Callable[[int], Conditions]  # by the number of steps run, skipped ones not counted
 Controls = Callable[[Tensor, Tensor, Conditions, Span], ControlResiduals | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Refiner:
+    """A second model with what is its own; noise levels, steps and solver are those of the run.
+
+    Attributes:
+        sampling: The run's noise levels, as this model is told them.
+    """
+
+    model: Predict
+    conditioning: ConditionsAt
+    sampling: Sampling
+    guide: Guide = classifier_free
+
+
+@dataclass(slots=True)
+class Takeover:
+    """From a step on another model goes on with the latents; the solver keeps what it remembers of the steps before.
+
+    What it remembers are estimates of the same x0, so nothing of it is wrong with another model, as in A1111.
+
+    Attributes:
+        first_step: Its first, 0-based, steps that are left out counted.
+        refiner: None until it is loaded; the caller sees to that before the step begins.
+    """
+
+    first_step: int
+    refiner: Refiner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +148,7 @@ class Denoiser:
     Attributes:
         guide: Makes one prediction of the model's, by classifier-free guidance and what is added to it.
         first_step: Steps of the run that are left out.
+        takeover: None where there is no second model, or it has taken over.
         done: Evaluations of the model by the solver that are done; methods of guidance may make more.
         steps_done: Steps that are done, of those that are not left out.
         denoised: What the last evaluation said.
@@ -131,6 +161,7 @@ class Denoiser:
     guidance: float
     guide: Guide
     first_step: int
+    takeover: Takeover | None = None
     done: int = 0
     steps_done: int = 0
     denoised: Tensor | None = None
@@ -181,6 +212,11 @@ class Denoiser:
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Evaluate the guided model once: latents in the sampler's space -> the denoised estimate, (1, C, h, w)."""
+        if self.takeover is not None and self.step >= self.takeover.first_step:
+            refiner, self.takeover = self.takeover.refiner, None
+            assert refiner is not None
+            self.conditioning, self.sampling, self.guide = refiner.conditioning, refiner.sampling, refiner.guide
+            self.model, self.controls = lambda _: refiner.model, None
         conditions = self.conditioning(self.steps_done)
         level = self.sampling.level(sigma)
         evaluation = Evaluation(x, level, sigma, conditions, self.guidance, self.step, self.sampling, self.predict)
@@ -212,6 +248,7 @@ def denoise(
     mask_blend: MaskBlend | None = None,
     controls: Controls | None = None,
     guide: Guide = classifier_free,
+    takeover: Takeover | None = None,
 ) -> Iterator[LatentStep]:
     """Denoise, step by step.
 
@@ -220,11 +257,12 @@ def denoise(
         guidance: The CFG scale; unused where the conditions are not guided.
         source: Of this image, from which stochastic samplers draw the noise of their steps.
         guide: Of this image and pass alone, where methods of guidance remember what they saw.
+        takeover: By a second model, on which the controls don't act.
     """
     first_step = mask_blend.first_step if mask_blend else 0
     if first_step >= sampling.steps:
         return  # strength 0 keeps the init image
-    denoiser = Denoiser(model, conditioning, controls, sampling, guidance, guide, first_step)
+    denoiser = Denoiser(model, conditioning, controls, sampling, guidance, guide, first_step, takeover)
     start = mask_blend.begin() if mask_blend else noise * sampling.init_noise_sigma
     sigmas = sampling.sigmas[first_step:]
     source = source or OwnNoise(torch.Generator("cpu"))

@@ -5,7 +5,7 @@ no branch by name here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,34 @@ class Sampling:
         timestep = torch.from_numpy(times).to(self.timesteps.dtype).to(device)
         return make_noise_levels(sigma[None], timestep, self.space, self.prediction_type)[0]
 
+    def steps_until(self, share: float) -> int:
+        """Steps that begin within a share of the noise levels that the model was trained on, from pure noise on.
+
+        Source: diffusers' denoising_end.
+        """
+        return int((self.timesteps >= round(self.table.train_steps * (1 - share))).sum())
+
+    def told_to(self, config: Mapping[str, Any]) -> "Sampling":
+        """The same noise levels as another model is told them, by its scheduler configuration.
+
+        Raises:
+            InvalidRecipe, ModelProblem: as of `sampling_for`.
+        """
+        prediction_type = _prediction_of(config, self.sampler)
+        with blame_config("The model's scheduler_config.json can't be used", "Download the model again."):
+            table = make_noise_table(config, takes_pure_noise=self.sampler.takes_pure_noise)
+        if prediction_type == self.prediction_type and np.array_equal(table.sigmas, self.table.sigmas):
+            return self
+        sigmas = self.sigmas[:-1]
+        times = table.timesteps_at(sigmas.numpy())
+        if self.sampler.whole_timesteps:
+            times = np.round(times)
+        timesteps = torch.from_numpy(times).to(self.timesteps.dtype)
+        device = next(iter(self.levels.values())).timestep.device
+        levels = make_noise_levels(sigmas, timesteps.to(device), self.space, prediction_type)
+        known = dict(zip(sigmas.tolist(), levels, strict=True))
+        return replace(self, table=table, prediction_type=prediction_type, timesteps=timesteps, levels=known)
+
     def add_noise(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """Noise-free latents at a noise level of this run, in its space; all (1, C, h, w)."""
         alpha, share = self.space.alpha_and_sigma(sigma.double())  # rounded once
@@ -99,19 +127,7 @@ def sampling_for(
             f"There is no schedule “{schedule}”.", "Choose one of the list of schedules.", field="schedule"
         )
     row = SAMPLERS[sampler]
-    prediction_type = config.get("prediction_type") or "epsilon"
-    if prediction_type not in _PREDICTION_TYPES:
-        raise ModelProblem(
-            f"The model predicts “{prediction_type}”, which no sampler here knows.",
-            "Correct prediction_type in scheduler/scheduler_config.json.",
-        )
-    if prediction_type not in row.predictions:
-        labels = [other.label for other in SAMPLERS.values() if prediction_type in other.predictions]
-        raise InvalidRecipe(
-            f"{row.label} does not go with a model that predicts “{prediction_type}”.",
-            f"Use {' or '.join(labels)}.",
-            field="sampler",
-        )
+    prediction_type = _prediction_of(config, row)
     with blame_config("The model's scheduler_config.json can't be used", "Download the model again."):
         table = make_noise_table(config, takes_pure_noise=row.takes_pure_noise)
         if table.is_flow and grid_of(row, schedule).tables:
@@ -139,6 +155,24 @@ def sampling_for(
         init_noise_sigma=torch.ones(()) if space is Space.VARIANCE_PRESERVING else sigmas[0],
         options=options,
     )
+
+
+def _prediction_of(config: Mapping[str, Any], row: Sampler) -> str:
+    """What a model predicts. Raises ModelProblem, or InvalidRecipe where that does not go with the sampler."""
+    prediction_type: str = config.get("prediction_type") or "epsilon"
+    if prediction_type not in _PREDICTION_TYPES:
+        raise ModelProblem(
+            f"The model predicts “{prediction_type}”, which no sampler here knows.",
+            "Correct prediction_type in scheduler/scheduler_config.json.",
+        )
+    if prediction_type not in row.predictions:
+        labels = [other.label for other in SAMPLERS.values() if prediction_type in other.predictions]
+        raise InvalidRecipe(
+            f"{row.label} does not go with a model that predicts “{prediction_type}”.",
+            f"Use {' or '.join(labels)}.",
+            field="sampler",
+        )
+    return prediction_type
 
 
 def _space(row: Sampler, table: NoiseTable) -> Space:

@@ -6,7 +6,7 @@
 
 import hashlib
 import mmap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -124,15 +124,33 @@ class WeightBuffer:
     @classmethod
     def empty(cls, layout: Layout, *, pinned: bool = False) -> "WeightBuffer":
         """Memory for a checkpoint; may raise torch's out-of-memory errors."""
-        if pinned:
-            segments = [torch.empty(size, dtype=torch.uint8, pin_memory=True) for size in layout.segment_bytes]
-        else:
-            segments = [_map_memory(size) for size in layout.segment_bytes]
-        return cls(layout, tuple(segments), pinned)
+        return cls(layout, tuple(_segment(size, pinned=pinned) for size in layout.segment_bytes), pinned)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes now."""
+        return sum(segment.numel() for segment in self.segments)
 
     def tensor(self, spec: TensorSpec) -> Tensor:
         """One tensor; no copy."""
         return view(self.segments, spec)
+
+    def release(self, components: Collection[str]) -> None:
+        """Give back the memory of components; nothing may point to it any more."""
+        freed = {segment for component in components for segment in self.layout.components[component]}
+        self.segments = tuple(
+            segment[:0].clone() if number in freed else segment for number, segment in enumerate(self.segments)
+        )
+
+    def refill(self) -> tuple[str, ...]:
+        """New memory for what was released. Returns the components, whose bytes are yet to come."""
+        sizes = self.layout.segment_bytes
+        gone = [number for number, segment in enumerate(self.segments) if segment.numel() < sizes[number]]
+        held = list(self.segments)
+        for number in gone:
+            held[number] = _segment(sizes[number], pinned=self.is_pinned)
+        self.segments = tuple(held)
+        return tuple(name for name, segments in self.layout.components.items() if set(segments) & set(gone))
 
     def digest(self, component: str) -> str:
         """Identifies this component's weights, by a sample and the sum of each tensor."""
@@ -146,8 +164,10 @@ class WeightBuffer:
         return hasher.hexdigest()
 
 
-def _map_memory(size: int) -> Tensor:
-    """Memory straight from the system, which gets it back as soon as the tensor is gone."""
+def _segment(size: int, *, pinned: bool) -> Tensor:
+    """Memory; what is not page-locked is straight from the system, which gets it back as soon as the tensor is gone."""
+    if pinned:
+        return torch.empty(size, dtype=torch.uint8, pin_memory=True)
     if not size:
         return torch.empty(0, dtype=torch.uint8)
     flags = {}

@@ -19,7 +19,7 @@ Draft = dict[str, Any]
 _MOST_CHANGES = 64
 _SCALES = (4.0, 3.0, 2.0, 1.5, 1.25)
 _LISTS = ("loras", "hypernetworks", "controls", "ip_adapters", "embeddings", "guidance_methods")
-_PARTS = ("hires", "init_image", "mask")
+_PARTS = ("hires", "init_image", "mask", "size_conditioning")
 _TEXTS = ("prompt", "negative_prompt", "prompt_2", "negative_prompt_2")
 _TAG = re.compile(r"\s?<(?:lora|lyco|hypernet):[^<>\n]{1,800}>", re.IGNORECASE)
 _NUMBER = re.compile(r":\s*[+-]?[\d.]+\s*(?=\))")

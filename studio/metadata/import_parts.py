@@ -15,7 +15,7 @@ from contract.parts import HIRES_SCALE
 from contract.sizes import hires_size
 from contract.values import SIDE, SIDE_MULTIPLE
 from studio.library.model_list import ModelList
-from studio.metadata.infotext_parts import SETTINGS, SOURCES
+from studio.metadata.infotext_parts import SETTINGS, SOURCES, TOLD
 from studio.resolve.sampler_choice import split_old_name
 
 Pairs = Mapping[str, str]
@@ -34,6 +34,7 @@ HIRES_KEYS = (
     "First pass size",
 )
 NOISE_KEYS = (*SETTINGS, "Eta DDIM", "Variation seed", "Variation seed strength", "Seed resize from", "Batch index")
+TOLD_KEYS = tuple(TOLD)
 _A1111 = re.compile(r"v?1\.\d|f\d|v1")  # A1111's own version, or Forge's
 _SIDES = re.compile(r"\s*(\d{1,6})\s*[x×]\s*(\d{1,6})\s*")
 _OLD_PIXELS, _OLD_MULTIPLE = 512 * 512, 64  # of the first pass that early A1111 chose by itself
@@ -54,6 +55,15 @@ def number(text: str, kind: type) -> Any:
         return int(value)
     except (ValueError, OverflowError):
         return text
+
+
+def told_fields(pairs: Pairs) -> dict[str, object]:
+    """Size conditioning, as Darkroom writes it."""
+    told = {}
+    for key, name in TOLD.items():
+        if key in pairs:
+            told[name] = number(pairs[key], float if name.endswith("score") else int)
+    return {"size_conditioning": told} if told else {}
 
 
 def sides(text: str) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ out or replaced by the nearest, with a notice, so that the result can be posted.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -24,12 +25,14 @@ from studio.metadata.import_networks import FoundNetworks
 from studio.metadata.import_parts import (
     HIRES_KEYS,
     NOISE_KEYS,
+    TOLD_KEYS,
     hires_fields,
     noise_fields,
     number,
     sampler_fields,
     sampler_notice,
     size_fields,
+    told_fields,
 )
 from studio.metadata.infotext_parts import NEGATIVE_PROMPT_2, PROMPT_2
 from studio.metadata.other_programs import best_infotext, read_foreign
@@ -43,6 +46,9 @@ _MOST_LAYERS = 24  # of a text encoder; a larger clip skip is invalid
 _USED_KEYS = frozenset(
     {
         *NOISE_KEYS,
+        *TOLD_KEYS,
+        "Refiner",
+        "Refiner switch at",
         "Steps",
         "Sampler",
         "Schedule type",
@@ -93,6 +99,7 @@ _OTHER_KEYS: Mapping[str, str] = MappingProxyType(
     }
 )
 _SAME = "use same"
+_WITH_HASH = re.compile(r"(?P<name>.*?)(?:\s*\[(?P<digits>[0-9a-f]{3,64})\])?", re.DOTALL)
 _SHOWN_KEYS = 12
 
 
@@ -162,6 +169,14 @@ def _from_recipe(recipe: Recipe, text: str | None, models: ModelList, with_hash:
     draft = json.loads(recipe.canonical_json())
     networks = FoundNetworks(models, with_hash)
     networks.rename_in(draft, recipe)
+    if recipe.refiner:
+        ref = recipe.refiner.model
+        refiner = _find_checkpoint(ref.name, ref.sha256, models, with_hash)
+        if refiner is None:
+            del draft["refiner"]
+            _miss_refiner(ref.name, networks)
+        else:
+            draft["refiner"]["model"] = refiner.ref.name
     unknown, notices = networks.unknown, networks.notices
     entry = _find_checkpoint(recipe.model.name, recipe.model.sha256, models, with_hash)
     if entry is not None:
@@ -260,8 +275,17 @@ def _to_draft(
     notices += filter(None, [sampler_notice(pairs)])
     hires = hires_fields(pairs, first_pass, models, notices)
     hires_keys = add_hires_guidance(hires, pairs)
-    wanted |= hires
+    wanted |= hires | told_fields(pairs)
     wanted |= networks.fields_of(pairs)
+    if "Refiner" in pairs:
+        written = _WITH_HASH.fullmatch(pairs["Refiner"])
+        assert written is not None
+        refiner = _find_checkpoint(written["name"], written["digits"], models, with_hash)
+        if refiner is None:
+            _miss_refiner(written["name"], networks)
+        else:
+            at = number(pairs.get("Refiner switch at", "0.8"), float)
+            wanted["refiner"] = {"model": refiner.ref.name, "at": at}
     methods, guidance_keys = guidance_fields(pairs)
     if methods or (entry is not None and entry.defaults.cfg_rescale):
         wanted["guidance_methods"] = methods
@@ -330,6 +354,11 @@ def _find_checkpoint(name: str, sha256: str | None, models: ModelList, with_hash
     if found is None or found.ref.kind != "checkpoint":
         return None
     return found
+
+
+def _miss_refiner(name: str, networks: FoundNetworks) -> None:
+    networks.unknown.append(name[:300])
+    networks.notices.append(f"Refiner “{name[:80]}” is not here; the model paints all steps itself.")
 
 
 def _missing_model_notice(name: str) -> str:

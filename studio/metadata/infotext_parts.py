@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from catalog.samplers import SAMPLERS, SCHEDULES
 from catalog.upscalers import UPSCALERS
-from contract.parts import Hires, InitImage, Mask
+from contract.parts import Hires, InitImage, Mask, SizeConditioning
 from contract.recipe import LoraUse, ModelRef, Recipe
 
 SHORT_DIGITS = 10
@@ -28,6 +28,8 @@ SETTINGS = {
     "Schedule rho": "rho",
     "Discard penultimate sigma": "discard_penultimate",
 }
+# No other program writes these.
+TOLD = {f"SDXL {name.replace('_', ' ')}": name for name in SizeConditioning.model_fields}
 SOURCES = {"cpu": "CPU", "nv": "NV", "comfyui": "ComfyUI"}
 CONTROL_MODES = {
     "balanced": "Balanced",
@@ -143,6 +145,10 @@ def part_pairs(recipe: Recipe) -> dict[str, object]:
     if refiner:
         pairs["Refiner"] = _with_hash(refiner.model, SHORT_DIGITS)
         pairs["Refiner switch at"] = format_number(refiner.at)
+    for key, name in TOLD.items():
+        value = getattr(recipe.size_conditioning, name, None)
+        if value is not None:
+            pairs[key] = format_number(value)
     return pairs
 
 

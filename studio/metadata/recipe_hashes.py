@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from contract.recipe import Control, Hires, HypernetworkUse, IpAdapter, LoraUse, ModelRef, Recipe
+from contract.recipe import Control, Hires, HypernetworkUse, IpAdapter, LoraUse, ModelRef, Recipe, Refiner
 from contract.tasks import Generate, Upscale
 from contract.work import WorkItem, path_key
 
-Used = TypeVar("Used", LoraUse, HypernetworkUse, Control, IpAdapter)
+Used = TypeVar("Used", LoraUse, HypernetworkUse, Control, IpAdapter, Refiner)
 Upscaling = TypeVar("Upscaling", Hires, Upscale)
 
 
@@ -45,6 +45,8 @@ def with_hashes(recipe: Recipe, known: Mapping[str, str]) -> Recipe:
         changes["regions"] = recipe.regions.model_copy(update={"regions": tuple(regions)})
     if recipe.vae:
         changes["vae"] = hash_ref(recipe.vae)
+    if recipe.refiner:
+        changes["refiner"] = hash_part(recipe.refiner)
     if recipe.hires:
         changes["hires"] = with_upscaler_hash(recipe.hires, known)
     return recipe.model_copy(update=changes)

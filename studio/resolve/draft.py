@@ -23,8 +23,10 @@ from studio.resolve.parts import (
     check_pictures,
     check_recipe_size,
     check_start,
+    check_told_sizes,
     choose_size,
     resolve_hires,
+    resolve_refiner,
     sized_mask,
 )
 from studio.resolve.regions import resolve_regions
@@ -53,8 +55,6 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
         InvalidInput: a picture is not there, or does not fit.
         ModelProblem: the model is there but can't be used.
     """
-    if draft.refiner:
-        raise InvalidRecipe("Refiners are not supported yet.", "Leave “refiner” out.", field="refiner")
     entry = _require_checkpoint(draft.model, finder)
     for warning in entry.warnings:
         finder.notices.append(("model_settings", f"{entry.title}: {warning}"))
@@ -65,6 +65,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
     sampler, schedule = choose_sampler(draft.sampler, draft.schedule, entry)
     check_pictures(draft, size_of)
     check_start(draft, entry)
+    check_told_sizes(draft, entry)
     width, height = choose_size(draft, entry, size_of, max_pixels)
     check_recipe_size(width, height, max_pixels)
     if draft.vae is None:
@@ -112,6 +113,8 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
         ip_adapters=ip_adapters,
         hires=hires,
         regions=regions,
+        refiner=resolve_refiner(draft.refiner, finder, entry) if draft.refiner else None,
+        size_conditioning=draft.size_conditioning,
         sampling=check_settings(draft.sampling, passes),
         noise=settle_noise(draft.noise, draft.count),
         extras=draft.extras,

@@ -14,6 +14,7 @@ from typing import Protocol
 from PIL import Image
 
 from catalog.detect.embedding_names import prompt_names
+from catalog.families import FAMILIES
 from catalog.guidance import needs_negative
 from catalog.models import ModelEntry
 from contract.parts import MASKED_FROM, InitImage
@@ -178,6 +179,32 @@ def _low_strength(label: str, strength: float, steps: int, words: str) -> Iterat
         yield "hardly_any_effect", f"{label} {strength:g} of {steps} steps is less than one: one step runs."
 
 
+def idle_refiner(asked: Asked) -> Iterator[Notice]:
+    """A refiner that takes over too late, adapters that it ends, and what only a refiner is told."""
+    recipe, refiner = asked.recipe, asked.recipe.refiner
+    told = recipe.size_conditioning
+    if told and (told.aesthetic_score is not None or told.negative_aesthetic_score is not None):
+        models = [recipe.model, *([refiner.model] if refiner else [])]
+        units = [FAMILIES[model.family].unet for model in models]
+        if not any(unet is not None and unet.takes_score for unet in units):
+            yield "no_effect", f"The aesthetic score changes nothing: {asked.entry.title} is not told one."
+    if refiner is None:
+        return
+    if refiner.at >= 1:
+        yield "no_effect", f"The refiner takes over at {refiner.at:g}, which leaves it nothing to do."
+    named = {
+        "LoRAs": recipe.loras,
+        "hypernetworks": recipe.hypernetworks,
+        "ControlNets": recipe.controls,
+        "pictures as prompt": recipe.ip_adapters,
+        "regions": recipe.regions,
+    }
+    used = [name for name, units_used in named.items() if units_used]
+    if used:
+        words = " and ".join(filter(None, [", ".join(used[:-1]), used[-1]]))
+        yield "refiner_without", f"From {refiner.model.name} on it goes without the {words} of {asked.entry.title}."
+
+
 def blank_pictures(asked: Asked) -> Iterator[Notice]:
     """A transparent init image, and control maps of one color."""
     recipe, picture_of = asked.recipe, asked.picture_of
@@ -232,6 +259,7 @@ CHECKS: tuple[Callable[[Asked], Iterator[Notice]], ...] = (
     idle_units,
     idle_words,
     idle_init_image,
+    idle_refiner,
     mask_of_all,
     blank_pictures,
 )

@@ -6,6 +6,7 @@ Reads sizes from the headers of uploaded PNGs, never pixels.
 import math
 from collections.abc import Callable
 
+from catalog.families import FAMILIES
 from catalog.models import ModelEntry
 from catalog.upscalers import UPSCALERS, find_upscaler
 from contract.errors import InvalidInput, InvalidRecipe
@@ -18,6 +19,8 @@ from contract.recipe import (
     ModelRef,
     Outpaint,
     RecipeDraft,
+    Refiner,
+    RefinerDraft,
 )
 from contract.sizes import MASKED_ROOM, Size, extended_size, followed_size, hires_size
 from contract.tasks import Upscale
@@ -188,6 +191,42 @@ def resolve_hires(
             raise InvalidRecipe(error.message, error.hint, field=f"hires.{error.field}") from None
         changes |= {"sampler": sampler.id if hires.sampler else None, "schedule": schedule}
     return hires.model_copy(update=changes)
+
+
+def resolve_refiner(refiner: RefinerDraft, finder: Finder, entry: ModelEntry) -> Refiner:
+    """The part with a ref for the model that takes over.
+
+    Raises:
+        InvalidRecipe: the model is not known, or can't go on with what the first has made.
+        ModelProblem: it can't be used.
+    """
+    second = require_model(refiner.model, ("checkpoint",), "refiner.model", finder)
+    family, other = FAMILIES[entry.ref.family], FAMILIES[second.ref.family]
+    problem, hint = "", "Choose another one, or none."
+    if second.ref == entry.ref:
+        problem = f"“{second.title}” is the model itself, so it refines nothing."
+    elif other.latents != family.latents:
+        problem = f"“{second.title}” is for {other.label}; {entry.title} is {family.label}, which has other latents."
+        hint = f"Choose a checkpoint for {family.label}, or none."
+    elif second.variant != "text":
+        problem = f"“{second.title}” works from a picture or a mask, so it can't take over."
+    elif entry.variant in ("edit", "depth"):
+        problem = f"No refiner can take over from {entry.title}, which works from a picture."
+        hint = "Choose another model, or no refiner."
+    if problem:
+        raise InvalidRecipe(problem, hint, field="refiner.model")
+    return Refiner(model=finder.ref(second), at=refiner.at)
+
+
+def check_told_sizes(draft: RecipeDraft, entry: ModelEntry) -> None:
+    """Refuse size conditioning for a family that is told nothing of sizes. Raises InvalidRecipe."""
+    unet = FAMILIES[entry.ref.family].unet
+    if draft.size_conditioning is not None and (unet is None or not unet.takes_size):
+        raise InvalidRecipe(
+            f"{entry.title} ({FAMILIES[entry.ref.family].label}) is not told the size of a picture.",
+            "Leave “size_conditioning” out, or choose an SDXL model.",
+            field="size_conditioning",
+        )
 
 
 def check_hires_size(size: Size, larger: Size, max_pixels: int) -> None:

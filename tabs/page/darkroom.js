@@ -20,6 +20,7 @@ import { generate_bar } from "./sections/generate_bar.js";
 import { hires_section } from "./sections/hires_section.js";
 import { init_image_section, strength_field } from "./sections/init_image_section.js";
 import { ip_adapter_section } from "./sections/ip_adapter_section.js";
+import { refiner_section } from "./sections/refiner_section.js";
 import { repeat_section } from "./sections/repeat_section.js";
 import { listenForPictures } from "./shell/drop_overlay.js";
 import { sampling_section } from "./sections/sampling_section.js";
@@ -47,6 +48,7 @@ const SECTIONS = {
   mask_edge_section,
   repeat_section,
   hires_section,
+  refiner_section,
   control_section,
   ip_adapter_section,
   lora_section,

@@ -103,7 +103,8 @@ APART = {
     "controls.image",
     "controls.control_type",
     "embeddings",
-    "refiner",
+    "refiner",  # test_refiner.py
+    "size_conditioning",
     "extras",
     "vae",
     "hypernetworks",
@@ -280,14 +281,12 @@ def test_what_the_form_has_no_place_for_is_said(visitor: Visitor) -> None:
         {
             **WORDS,
             "schedule": "exponential",
-            "refiner": {"model": {"name": "x", "family": "sd1"}},
             "extras": {"grain": {"a": 1}},
             "tomorrow": 1,
         },
     )
     for words in (
         "Exponential does not go with DPM++ 2M on this model; Automatic is used.",
-        "The refiner is not used",
         "settings of grain",
         "Not in the form: tomorrow.",
     ):

@@ -67,7 +67,7 @@ def _pickle(folder: Path) -> None:
         (lambda f: (f / "unet/config.json").write_text("[" * 100_000), "can't be read as JSON"),
         (lambda f: (f / "unet/config.json").unlink(), "unet/config.json is missing"),
         (lambda f: change(f, "unet/config.json", in_channels=7), "7 channels"),
-        (lambda f: change(f, "model_index.json", text_encoder_2=["a", "b"]), "refiner"),
+        (lambda f: change(f, "model_index.json", text_encoder_2=["a", "b"]), "text_encoder_2 is missing"),
         (
             lambda f: change(f, "model_index.json", transformer=["diffusers", "SD3Transformer2DModel"]),
             "transformer/config.json is missing",
@@ -78,7 +78,10 @@ def _pickle(folder: Path) -> None:
         ),
         (lambda f: change(f, "model_index.json", transformer=["x", "Y"]), "not known here"),
         (lambda f: change(f, "unet/config.json", in_channels=[4]), "“in_channels” is [4], not a whole number"),
-        (lambda f: change(f, "model_index.json", text_encoder=None, text_encoder_2=["a", "b"]), "refiner"),
+        (
+            lambda f: change(f, "model_index.json", text_encoder=None, text_encoder_2=["a", "b"]),
+            "text_encoder_2 is missing",
+        ),
         (lambda f: change(f, "model_index.json", _class_name="KolorsPipeline"), "It is Kolors, which"),
         (
             lambda f: change(f, "model_index.json", _class_name="StableVideoDiffusionPipeline"),

@@ -185,7 +185,7 @@ CASES: dict[str, Case] = {
     "sd1 without its text encoder": Case(
         lambda: checkpoint("sd1", has_text=False), ("checkpoint", "sd1"), words="no text encoder"
     ),
-    "sdxl refiner": Case(lambda: checkpoint("sdxl_refiner"), ("checkpoint", "sdxl_refiner"), words="refiner"),
+    "sdxl refiner": Case(lambda: checkpoint("sdxl_refiner"), ("checkpoint", "sdxl_refiner")),
     "sd3 medium": Case(sd3_file("SD 3"), ("checkpoint", "sd3"), {"detail": "SD 3", "has_vae": True}),
     "sd3.5 medium": Case(sd3_file("SD 3.5 medium"), ("checkpoint", "sd3"), {"detail": "SD 3.5 medium"}),
     "sd3.5 large": Case(sd3_file("SD 3.5 large"), ("checkpoint", "sd3"), {"detail": "SD 3.5 large"}),
@@ -309,7 +309,7 @@ CASES: dict[str, Case] = {
     "lora sdxl, first programs' names": Case(
         lambda: down_up(kohya("lora_unet_", ldm_named(unet_modules("sdxl")))), ("lora", "sdxl")
     ),
-    "lora sdxl refiner": Case(lambda: lora("sdxl_refiner"), ("lora", "sdxl_refiner"), words="refiner"),
+    "lora sdxl refiner": Case(lambda: lora("sdxl_refiner"), ("lora", "sdxl_refiner")),
     "lora sd1 diffusers": Case(lambda: peft(dotted("unet.", unet_modules("sd1", only="attn"))), ("lora", "sd1")),
     "lora sdxl diffusers": Case(
         lambda: (

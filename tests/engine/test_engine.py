@@ -237,14 +237,11 @@ def test_a_weight_beyond_every_number_fails_with_its_sentence(
     assert "“cat”" in ending.message and "beyond every number" in ending.message
 
 
-def test_parts_that_are_still_to_come_are_refused(engine: Engine, make_recipe: Make, make_work_item: Make) -> None:
+def test_a_refiner_without_a_place_is_refused(engine: Engine, make_recipe: Make, make_work_item: Make) -> None:
     refiner = {"model": {"name": "refiner", "family": "sdxl"}}
     ending = paint_all(engine, make_work_item(make_recipe(refiner=refiner)))[-1]
     assert isinstance(ending, WorkFailed)
-    assert (ending.code, ending.message) == (
-        "invalid_refiner",
-        "The recipe asks for a refiner, which this version can't do yet.",
-    )
+    assert (ending.code, ending.message) == ("invalid_refiner", "The work item names no place for the model refiner.")
 
 
 @pytest.mark.parametrize("change", [{"sampler": "magic"}, {"schedule": "fast"}, {"clip_skip": 4}])

@@ -37,6 +37,25 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "projection_class_embeddings_input_dim": 2816,
     },
 }
+# Distilled from SDXL, with fewer layers.
+PUBLISHED["sdxl, SSD-1B"] = PUBLISHED["sdxl"] | {
+    "transformer_layers_per_block": (1, [2, 2], [4, 4]),
+    "reverse_transformer_layers_per_block": ([4, 4, 10], [2, 1, 1], 1),
+    "mid_block_type": "UNetMidBlock2D",
+}
+PUBLISHED["sdxl, Vega"] = PUBLISHED["sdxl"] | {
+    "transformer_layers_per_block": (1, 1, 2),
+    "mid_block_type": "UNetMidBlock2D",
+}
+PUBLISHED["sdxl_refiner"] = PUBLISHED["sdxl"] | {
+    "block_out_channels": (384, 768, 1536, 1536),
+    "attention_head_dim": (6, 12, 24, 24),
+    "cross_attention_dim": 1280,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 4, 4, 4),
+    "projection_class_embeddings_input_dim": 2560,
+}
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -64,7 +83,7 @@ def test_a_unet(family: str, channels: int) -> None:
     slices = unet_slices(theirs)
     found = {ours: tuple(theirs[piece.name].shape) for ours, piece in slices.items()}
     assert found == shapes_of(net.state_dict())
-    again = on_meta(UNet2DConditionModel, **unet_config(found, FAMILIES[family].unet))
+    again = on_meta(UNet2DConditionModel, **unet_config(found, FAMILIES[family.partition(",")[0]].unet))
     assert shapes_of(again.state_dict()) == found
     for name in ("in_channels", "out_channels", "block_out_channels", *PUBLISHED[family]):
         ours, expected = again.config[name], net.config[name]

@@ -22,6 +22,7 @@ from diffusers import (
     StableDiffusionPipeline,
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLInpaintPipeline,
+    StableDiffusionXLInstructPix2PixPipeline,
     StableDiffusionXLPipeline,
 )
 from PIL import Image
@@ -56,6 +57,7 @@ MODES: dict[str, tuple[str, Any, bool]] = {
     "inpaint 9 channels": ("inpaint", StableDiffusionInpaintPipeline, True),
     "inpaint 9 channels SDXL": ("sdxl_inpaint", StableDiffusionXLInpaintPipeline, True),
     "edit": ("edit", StableDiffusionInstructPix2PixPipeline, False),
+    "edit SDXL": ("sdxl_edit", StableDiffusionXLInstructPix2PixPipeline, False),
     "depth": ("depth", StableDiffusionDepth2ImgPipeline, False),
 }
 
@@ -105,6 +107,8 @@ def pipes(entries: dict[str, ModelEntry]) -> Callable[[str], Any]:
                     "depth_estimator": DPTForDepthEstimation.from_pretrained(str(estimator)),
                     "feature_extractor": DPTImageProcessor(),
                 }
+            if mode == "edit SDXL":  # which takes no image encoder
+                parts = {name: part for name, part in parts.items() if part is not None}
             made[mode] = cls(**parts)
             made[mode].set_progress_bar_config(disable=True)
             made[mode].first_config = dict(parts["scheduler"].config)
@@ -134,7 +138,7 @@ def stock_latents(mode: str, recipe: Recipe, pipe: Any, output_type: str = "late
     more: dict[str, Any] = {"strength": recipe.init_image.strength}
     if MODES[mode][2]:
         more |= {"mask_image": MASK.convert("L"), "width": SIDE, "height": SIDE}
-    if mode == "edit":
+    if mode.startswith("edit"):
         more = {"image_guidance_scale": recipe.init_image.image_guidance}
     if mode == "depth" and recipe.init_image.depth:
         more["depth_map"] = torch.from_numpy(np.array(DEPTH.convert("L"))).float()[None]

@@ -69,7 +69,8 @@ def posted(studio: Studio, texts: dict[str, str]) -> tuple[dict[str, Any], str]:
         ("Hypernet: gone", "gone", {}),
         ("Model: ink", "not here", {}),
         ("Model: broken", "not here", {}),
-        ("Refiner: x [abc], Refiner switch at: 0.8", "Not used", {}),
+        ("Refiner: x [abc], Refiner switch at: 0.8", "Refiner “x” is not here", {}),
+        ("Refiner: zero, Refiner switch at: 0.6", "", {"refiner": {"model": "zero", "at": 0.6}}),
     ],
 )
 def test_what_an_infotext_gives_is_accepted(studio: Studio, pairs: str, words: str, fields: dict[str, Any]) -> None:
@@ -145,7 +146,8 @@ def ref(name: str, kind: str = "checkpoint") -> dict[str, str]:
         ({"init_image": {"image": GONE}, "mask": {"image": GONE}}, ["init_image", "mask"]),
         ({"controls": [{"model": ref("canny", "controlnet"), "image": GONE}]}, ["controls"]),
         ({"ip_adapters": [{"model": ref("eye", "ip_adapter"), "image": GONE}]}, ["ip_adapters"]),
-        ({"refiner": {"model": ref("zero")}}, ["refiner"]),
+        ({"refiner": {"model": ref("zero")}}, []),
+        ({"refiner": {"model": ref("starter")}}, ["refiner"]),
         ({"vae": ref("gone", "vae")}, ["vae"]),
         ({"hires": {"upscaler": ref("gone", "upscaler")}}, []),
         ({"sampler": "tomorrow"}, ["sampler"]),

@@ -24,6 +24,7 @@ from contract.parts import (
     Outpaint,
     Refiner,
     SamplerSettings,
+    SizeConditioning,
 )
 from contract.recipe import ModelKind, ModelRef, Recipe, RecipeDraft
 from contract.regions import Region, Regions
@@ -110,6 +111,16 @@ WHOLE: dict[str, Any] = {
             {"prompt": "a hen", "weight": 1.5, "box": {"left": 0.625, "top": 0.0, "width": 0.375, "height": 1.0}},
         ],
     },
+    "size_conditioning": {
+        "original_width": 512,
+        "original_height": 384,
+        "crop_left": 16,
+        "crop_top": 40,
+        "target_width": 2048,
+        "target_height": 1536,
+        "aesthetic_score": 7.25,
+        "negative_aesthetic_score": 1.125,
+    },
     "init_image": {
         "image": PICTURE,
         "strength": 0.4,
@@ -169,7 +180,7 @@ WHOLE: dict[str, Any] = {
 # Why a field does not come back through `parameters`: it belongs to a picture, which has no name there.
 WITHOUT_NAME = {"init_image", "mask", "controls", "ip_adapters"}
 BY_WORDS = {"embeddings", "schema_", "count"}  # found again by the prompts; always so in a picture's own recipe
-OURS_ALONE = {"extras", "refiner"}
+OURS_ALONE = {"extras"}
 KINDS_OF_PARTS: dict[str, type[BaseModel]] = {
     "hires": Hires,
     "sampling": SamplerSettings,
@@ -177,6 +188,7 @@ KINDS_OF_PARTS: dict[str, type[BaseModel]] = {
     "hypernetworks": HypernetworkUse,
     "guidance_methods": GuidanceMethod,
     "refiner": Refiner,
+    "size_conditioning": SizeConditioning,
     "init_image": InitImage,
     "mask": Mask,
     "controls": Control,
@@ -247,6 +259,8 @@ def test_a_field_comes_back_through_parameters(models: ModelList, name: str) -> 
             assert draft["vae"] == "soft"
         case "hires":
             assert draft["hires"] == HIRES
+        case "refiner":
+            assert draft["refiner"] == {"model": "starter", "at": 0.7}
         case "loras":
             assert str(draft["prompt"]).endswith(f" <lora:ink:0.5:0.123456789:lbw={','.join(['0.25'] * 17)}>")
         case "hypernetworks":

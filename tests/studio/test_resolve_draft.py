@@ -99,9 +99,9 @@ def test_samplers_are_found_by_every_name_in_use(
         ),
         (
             {"refiner": {"model": ModelRef(name="x", family="sdxl")}},
-            "invalid_refiner",
-            "Refiners are not supported yet.",
-            "Leave “refiner” out.",
+            "invalid_refiner_model",
+            "Model “x” is not here.",
+            "Choose one of the models that are there.",
         ),
     ],
 )

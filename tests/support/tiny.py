@@ -1,7 +1,7 @@
 """Tiny real models with random weights, as diffusers folders: the real classes, a few kilobytes of numbers.
 
 `build(kind, folder, seed)` for kind "sd1", "sd2" (v-prediction), "zero_snr" (SD 1.x shape) and "sdxl".
-And what begins from a picture: "inpaint", "sdxl_inpaint", "edit" and "depth" (of SD 2.x's shape).
+And what begins from a picture: "inpaint", "sdxl_inpaint", "edit", "sdxl_edit" and "depth" (of SD 2.x's shape), "sdxl_refiner".
 Made offline, tokenizer included; the same seed gives the same bytes.
 """
 
@@ -21,12 +21,14 @@ from transformers import (
     DPTForDepthEstimation,
 )
 
-Kind = Literal["sd1", "sd2", "zero_snr", "sdxl", "inpaint", "sdxl_inpaint", "edit", "depth"]
+Kind = Literal[
+    "sd1", "sd2", "zero_snr", "sdxl", "inpaint", "sdxl_inpaint", "edit", "depth", "sdxl_edit", "sdxl_refiner"
+]
 KINDS: tuple[Kind, ...] = ("sd1", "sd2", "zero_snr", "sdxl")
-VARIANTS: tuple[Kind, ...] = ("inpaint", "sdxl_inpaint", "edit", "depth")
-_CHANNELS = {"inpaint": 9, "sdxl_inpaint": 9, "edit": 8, "depth": 5}
+VARIANTS: tuple[Kind, ...] = ("inpaint", "sdxl_inpaint", "edit", "depth", "sdxl_edit", "sdxl_refiner")
+_CHANNELS = {"inpaint": 9, "sdxl_inpaint": 9, "edit": 8, "sdxl_edit": 8, "depth": 5}
 WORDS = ("cat", "dog", "sea", "sun", "red", "a", "of", "the", "at", "night")
-_SD2, _XL = ("sd2", "depth"), ("sdxl", "sdxl_inpaint")
+_SD2, _XL = ("sd2", "depth"), ("sdxl", "sdxl_inpaint", "sdxl_edit")
 _BETAS = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
@@ -46,6 +48,14 @@ def build(kind: Kind, folder: Path, seed: int = 0, *, side_file: dict[str, objec
             addition_time_embed_dim=8,
             projection_class_embeddings_input_dim=16 + 6 * 8,
         )
+    elif kind == "sdxl_refiner":
+        parts["text_encoder_2"] = CLIPTextModelWithProjection(_text_config(16, layers=3))
+        parts["unet"] = _unet(
+            16,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=16 + 5 * 8,
+        )
     else:
         parts["text_encoder"] = CLIPTextModel(_text_config(width, layers=1 if kind in _SD2 else 3))
         parts["unet"] = _unet(width, _CHANNELS.get(kind, 4))
@@ -54,8 +64,9 @@ def build(kind: Kind, folder: Path, seed: int = 0, *, side_file: dict[str, objec
     for name, module in parts.items():
         module.save_pretrained(folder / name, safe_serialization=True)
     torch.random.set_rng_state(state)
-    make_tokenizer("<|endoftext|>" if kind not in _SD2 else "!").save_pretrained(folder / "tokenizer")
-    if kind in _XL:
+    if kind != "sdxl_refiner":
+        make_tokenizer("<|endoftext|>" if kind not in _SD2 else "!").save_pretrained(folder / "tokenizer")
+    if kind in (*_XL, "sdxl_refiner"):
         make_tokenizer("!").save_pretrained(folder / "tokenizer_2")
     predicts = "epsilon" if kind not in ("sd2", "zero_snr") else "v_prediction"
     EulerDiscreteScheduler(
@@ -181,6 +192,17 @@ def _index(kind: Kind) -> dict[str, object]:
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
     }
+    if kind == "sdxl_refiner":
+        return {
+            **index,
+            "_class_name": "StableDiffusionXLImg2ImgPipeline",
+            "text_encoder": [None, None],
+            "tokenizer": [None, None],
+            "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+            "tokenizer_2": ["transformers", "CLIPTokenizer"],
+            "force_zeros_for_empty_prompt": False,
+            "requires_aesthetics_score": True,
+        }
     if kind in _XL:
         return {
             **index,

@@ -26,7 +26,9 @@ from contract.recipe import ModelRef
 from engine.checkpoints.tokenizers import clip_tokenizer
 from tests.support.tiny_controls import _OF_RESNETS, _chance
 
-Kind = Literal["sd1", "inpaint", "edit", "sd2", "sd2_v", "sd2_inpaint", "sd2_depth", "sdxl", "sdxl_inpaint"]
+Kind = Literal[
+    "sd1", "inpaint", "edit", "sd2", "sd2_v", "sd2_inpaint", "sd2_depth", "sdxl", "sdxl_inpaint", "sdxl_refiner"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _CHANNELS = {"sd2_depth": 5, "inpaint": 9, "sd2_inpaint": 9, "sdxl_inpaint": 9, "edit": 8}
 _WORDS, _WIDTH, _WIDER = 49_408, 32, 64
@@ -36,6 +38,8 @@ TELLTALE = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.
 
 def family_of(kind: Kind) -> str:
     """The family's id."""
+    if kind == "sdxl_refiner":
+        return kind
     return kind[:4] if kind.startswith("sdxl") else "sd2" if kind.startswith("sd2") else "sd1"
 
 
@@ -47,13 +51,14 @@ def ref_of(kind: Kind, name: str) -> ModelRef:
 def modules(kind: Kind) -> dict[str, nn.Module]:
     """The parts with weights, new and random."""
     family, channels = family_of(kind), _CHANNELS.get(kind, 4)
-    if family == "sdxl":
+    if family.startswith("sdxl"):
+        is_refiner = family == "sdxl_refiner"
         first = CLIPTextModel(_text_config(_WIDTH, 3, "quick_gelu"))
         second = CLIPTextModelWithProjection(_text_config(_WIDER, 3, "gelu"))
         down, up = ("DownBlock2D", "CrossAttnDownBlock2D"), ("CrossAttnUpBlock2D", "UpBlock2D")
         net = _unet(
             channels,
-            _WIDTH + _WIDER,
+            _WIDER if is_refiner else _WIDTH + _WIDER,
             down,
             up,
             attention_head_dim=(1, 1),
@@ -61,8 +66,10 @@ def modules(kind: Kind) -> dict[str, nn.Module]:
             transformer_layers_per_block=(1, 2),
             addition_embed_type="text_time",
             addition_time_embed_dim=256,
-            projection_class_embeddings_input_dim=_WIDER + 6 * 256,
+            projection_class_embeddings_input_dim=_WIDER + (5 if is_refiner else 6) * 256,
         )
+        if is_refiner:
+            return {"unet": net, "vae": _vae(0.13025), "text_encoder_2": second}
         return {"unet": net, "vae": _vae(0.13025), "text_encoder": first, "text_encoder_2": second}
     heads: dict[str, object] = {"attention_head_dim": 8}
     if family == "sd2":
@@ -84,7 +91,9 @@ def build_folder(kind: Kind, folder: Path, seed: int = 0) -> Path:
         for name, module in modules(kind).items():
             module.save_pretrained(folder / name, safe_serialization=True)
     paddings = ("!",) if family_of(kind) == "sd2" else ("<|endoftext|>", "!")[: 1 + (family_of(kind) == "sdxl")]
-    for number, padding in enumerate(paddings, 1):
+    for number, padding in enumerate(("", "!") if kind == "sdxl_refiner" else paddings, 1):
+        if not padding:
+            continue
         clip_tokenizer(padding).save_pretrained(folder / ("tokenizer" if number == 1 else f"tokenizer_{number}"))
     EulerDiscreteScheduler(**_BETAS, prediction_type="v_prediction" if kind == "sd2_v" else "epsilon").save_pretrained(
         folder / "scheduler"
@@ -104,12 +113,14 @@ def write_file(
 ) -> Path:
     """The weights of such a folder as one checkpoint with the first programs' names."""
     tensors = {path.parent.name: load_file(path) for path in folder.glob("*/*.safetensors")}
-    is_xl, is_open = "text_encoder_2" in tensors, _is_open(folder)
+    is_xl, is_refiner = "text_encoder_2" in tensors, "text_encoder" not in tensors
     found = original_unet(tensors["unet"])
     if has_vae:
         found |= original_vae(tensors["vae"], "first_stage_model.")
-    first = tensors["text_encoder"]
-    if is_open:
+    first = tensors.get("text_encoder", {})
+    if is_refiner:
+        pass
+    elif _is_open(folder):
         found |= _with_leftovers(open_clip(first, "cond_stage_model.model."), "cond_stage_model.model.")
     else:
         place = "conditioner.embedders.0.transformer." if is_xl else "cond_stage_model.transformer."
@@ -119,8 +130,9 @@ def write_file(
     if "depth_estimator" in tensors:
         found |= original_estimator(tensors["depth_estimator"], "depth_model.model.")
     if is_xl:
-        found |= open_clip(tensors["text_encoder_2"], "conditioner.embedders.1.model.")
-        found["conditioner.embedders.1.model.logit_scale"] = torch.tensor(4.6)
+        place = f"conditioner.embedders.{0 if is_refiner else 1}.model."
+        found |= open_clip(tensors["text_encoder_2"], place)
+        found[f"{place}logit_scale"] = torch.tensor(4.6)
     found |= {
         "alphas_cumprod": torch.rand(1000),
         "model_ema.decay": torch.tensor(0.9999),

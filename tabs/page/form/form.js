@@ -140,6 +140,7 @@ function partValues() {
     "regions.regions": [],
     vae: "",
     tiling: "",
+    "refiner.model": "",
     prompt_2: "",
     negative_prompt_2: "",
     hires: false,

@@ -17,7 +17,7 @@ const PLAIN = ["prompt", "negative_prompt", "sampler", "schedule", "emphasis"];
 const NUMBERS = ["steps", "guidance", "clip_skip", "width", "height"];
 
 // What a recipe may hold and the form has a place for, or finds again by itself (embeddings, by the prompts' words);
-// the refiner and extras have sentences of their own. tests/browser/test_recipe_fill.py holds it against the contract.
+// extras have a sentence of their own. tests/browser/test_recipe_fill.py holds it against the contract.
 const KNOWN = new Set([
   ...PLAIN,
   ...NUMBERS,
@@ -40,6 +40,7 @@ const KNOWN = new Set([
   "hires",
   "sampling",
   "noise",
+  "size_conditioning",
   "embeddings",
   "refiner",
   "extras",
@@ -100,9 +101,8 @@ function notTaken(recipe) {
   const extensions = Object.keys(recipe.extras ?? {});
   const others = Object.keys(recipe).filter((name) => !KNOWN.has(name));
   return [
-    recipe.refiner && "The refiner is not used: there are none yet.",
-    extensions.length && `Not in the form: settings of ${extensions.join(", ")}.`,
-    others.length && `Not in the form: ${others.join(", ")}.`,
+    extensions.length ? `Not in the form: settings of ${extensions.join(", ")}.` : "",
+    others.length ? `Not in the form: ${others.join(", ")}.` : "",
   ];
 }
 

@@ -7,6 +7,7 @@ import { pixels, short } from "../core/words.js";
 import { methodWords } from "../guidance/guidance_units.js";
 import { regionRows } from "../regions/region_units.js";
 import { SECOND_PROMPTS } from "../sections/second_prompts.js";
+import { sizeConditioningWords } from "../sections/size_conditioning.js";
 import { tilingWords } from "../sections/tiling_field.js";
 import { h } from "../ui/dom.js";
 
@@ -57,7 +58,7 @@ const nameOf = (model) => modelTitle(model?.name ?? model);
 const textWeight = ({ text_weight: weight }) => (typeof weight === "number" ? `, text ${short(weight)}` : "");
 
 // Rows of the parts that were used.
-function partRows({ init_image: start, mask, controls = [], ip_adapters = [], hires }) {
+function partRows({ init_image: start, mask, controls = [], ip_adapters = [], hires, ...rest }) {
   return [
     start && ["Strength", short(start.strength)],
     start?.outpaint && [
@@ -78,6 +79,8 @@ function partRows({ init_image: start, mask, controls = [], ip_adapters = [], hi
     ...ip_adapters.map((reference) => ["Picture as prompt", `${nameOf(reference.model)} ${short(reference.weight)}`]),
     hires && ["Hires pass", `${short(hires.scale)}×, ${nameOf(hires.upscaler)}, strength ${short(hires.strength)}`],
     hires?.guidance_methods && ["Hires guidance", hires.guidance_methods.map(methodWords).join(", ") || "No methods"],
+    rest.refiner && ["Refiner", `${nameOf(rest.refiner.model)} from ${short(rest.refiner.at)}`],
+    rest.size_conditioning && ["Size conditioning", sizeConditioningWords(rest.size_conditioning)],
   ];
 }
 

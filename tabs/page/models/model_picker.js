@@ -21,10 +21,15 @@ const loaders = { checkpoint: loadModels };
 const loadOf = (kind) => loaders[kind] ?? (async () => (await get(`/models?kind=${kind}`)).models);
 
 /**
- * @param {{onchoose: (model: any) => void, kind?: string, chosen?: () => string[]}} handlers
- *   kind: of models, checkpoints if none is named; chosen: names of those that are
+ * @param {{onchoose: (model: any) => void, kind?: string, chosen?: () => string[], fits?: (model: any) => boolean}} handlers
+ *   kind: of models, checkpoints if none is named; chosen: names of those that are; fits: which may be chosen
  */
-export function makePicker({ onchoose, kind = "checkpoint", chosen = () => [form.get().model?.name] }) {
+export function makePicker({
+  onchoose,
+  kind = "checkpoint",
+  chosen = () => [form.get().model?.name],
+  fits = () => true,
+}) {
   const heading = kind === "checkpoint" ? "Models" : KINDS[kind];
   let all = [];
   let found = [];
@@ -73,7 +78,7 @@ export function makePicker({ onchoose, kind = "checkpoint", chosen = () => [form
     openLayer(dialog, { opener, focus: search });
     search.value = "";
     try {
-      all = await loadOf(kind)();
+      all = (await loadOf(kind)()).filter(fits);
     } catch (problem) {
       say(problem);
     }

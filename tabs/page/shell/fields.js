@@ -13,6 +13,8 @@ import { job } from "../jobs/job.js";
 import { openUpscale } from "../result/upscale.js";
 import { SECOND_PROMPTS, secondPrompts, secondPromptsPart, secondPromptsSummary } from "../sections/second_prompts.js";
 import { tilingField, tilingPart, tilingSummary } from "../sections/tiling_field.js";
+import { sizeConditioning, sizeConditioningPart } from "../sections/size_conditioning.js";
+import { sizeConditioningSummary } from "../sections/size_conditioning.js";
 import { vaeField, vaePart, vaeSummary } from "../sections/vae_field.js";
 import { button, field, h, setText } from "../ui/dom.js";
 import { segmented } from "../ui/segmented.js";
@@ -171,6 +173,7 @@ export function more_section(element) {
           vaeSummary(now),
           secondPromptsSummary(now),
           tilingSummary(now),
+          sizeConditioningSummary(now),
           now.clip_skip !== "1" && `clip skip ${now.clip_skip}`,
           now.emphasis !== "original" && `emphasis ${config.emphases[now.emphasis]}`,
         ]
@@ -182,6 +185,7 @@ export function more_section(element) {
         list("emphasis", () => Object.entries(config.emphases)),
         tilingField(),
         secondPrompts(),
+        sizeConditioning(),
         recipeReader(),
         h(
           "div.reader",
@@ -191,7 +195,7 @@ export function more_section(element) {
       ],
     }),
   );
-  joinRecipe("more_section", vaePart, tilingPart, secondPromptsPart);
+  joinRecipe("more_section", vaePart, tilingPart, secondPromptsPart, sizeConditioningPart);
 }
 
 // The same as dropping a picture on the page, for fingers and keyboards.
