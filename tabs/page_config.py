@@ -17,6 +17,7 @@ from catalog.model_fields import model_fields
 from catalog.models import ModelEntry, default_model
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
 from contract.errors import StorageFull
+from contract.fields import LABELS, range_hint
 from contract.parts import (
     AESTHETIC_SCORE,
     BATCH,
@@ -64,7 +65,6 @@ from contract.recipe import (
 from contract.regions import MAX_REGIONS, REGION_WEIGHT, RegionDraft, RegionsDraft
 from contract.sizes import MASKED_ROOM, ROOM
 from contract.tasks import TILE, TILE_OVERLAP, UPSCALE, Upscale
-from contract.validation import LABELS, range_hint
 from contract.values import BACKGROUND, EMPHASES
 from studio.resolve.vocabulary import LEAST_LETTERS, STOP_WORDS
 from studio.studio import Studio

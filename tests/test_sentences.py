@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.validation import _RANGES
+from contract.fields import RANGES
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGES = ("contract", "catalog", "studio", "engine", "api", "tabs", "extensions")
@@ -59,9 +59,7 @@ def test_no_sentence_of_the_page_names_a_route() -> None:
 
 
 def test_the_hints_of_all_fields_are_for_people() -> None:
-    assert [
-        hint for hint in _RANGES.values() if _ROUTE.search(hint) or "sha256" in hint or not hint.endswith(".")
-    ] == []
+    assert [hint for hint in RANGES.values() if _ROUTE.search(hint) or "sha256" in hint or not hint.endswith(".")] == []
 
 
 def test_a_route_in_a_sentence_would_be_found(tmp_path: Path) -> None:

@@ -43,13 +43,8 @@ class ModelEntry:
 
     Attributes:
         ref: Its family is one of `families.FAMILIES`, "upscaler", or one that is recognized and not run:
-<<<<<<< HEAD
-            "sd3", "flux", "unknown". A VAE file's is "sd": the VAEs of SD 1.x, 2.x and SDXL have the same shapes, so
-            that their files can't be distinguished; which to use with what is for people to know.
-=======
-            "sdxl_refiner", "flux", "unknown". A VAE file's is "sd": the VAEs of SD 1.x, 2.x and SDXL have the
-            same shapes, so that their files can't be distinguished; which to use with what is for people to know.
->>>>>>> sd3
+            "flux", "unknown". A VAE file's is "sd": the VAEs of SD 1.x, 2.x and SDXL have the same shapes, so that
+            their files can't be distinguished; which to use with what is for people to know.
         problem: Why it can't be used, as a sentence; None when it can.
         warnings: Sentences about settings that were left out because they make no sense; the model can be used.
         format: "folder" (diffusers' layout), "file", or "pickle", which is never opened.

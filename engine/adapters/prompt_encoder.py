@@ -19,10 +19,10 @@ from transformers import CLIPTokenizer
 
 from catalog.guidance import needs_negative
 from contract.errors import InvalidRecipe, ModelProblem
+from contract.fields import LABELS
 from contract.parts import SizeConditioning
 from contract.prompt import Part, Piece, Prompt, parse_prompt
 from contract.recipe import Recipe
-from contract.validation import LABELS
 from contract.values import Emphasis
 from engine.adapters.textual_inversion import (
     NO_TEXTUAL_INVERSIONS,

@@ -11,8 +11,8 @@ from catalog.families import FAMILIES
 from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS
 from contract.errors import InvalidRecipe, ModelProblem
+from contract.fields import LABELS
 from contract.recipe import Hires, ModelRef, Recipe, RecipeDraft
-from contract.validation import LABELS
 from studio.library.model_list import ModelList
 from studio.resolve.controls import resolve_controls, resolve_ip_adapters
 from studio.resolve.guidance import resolve_guidance

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contract.errors import InvalidRecipe
+from contract.fields import LABELS
 from contract.parts import made_steps
 from contract.prompt import Part, Prompt, parse_prompt
 from contract.recipe import Recipe
-from contract.validation import LABELS
 from contract.values import Emphasis
 
 _STRONG = 10.0

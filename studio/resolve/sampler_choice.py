@@ -17,8 +17,8 @@ from catalog.samplers import (
     schedules_for,
 )
 from contract.errors import InvalidRecipe
+from contract.fields import LABELS
 from contract.parts import BATCH, NoiseSettings, SamplerSettings
-from contract.validation import LABELS
 
 
 def choose_sampler(name: str | None, schedule: str | None, entry: ModelEntry) -> tuple[Sampler, str]:

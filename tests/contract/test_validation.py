@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from contract.errors import InvalidRecipe, code_of
+from contract.fields import LABELS, MODEL_TASK_LABELS, RANGES
 from contract.model_tasks import Convert, Download, MergeDraft
 from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess, Upscale
-from contract.validation import _MODEL_TASK_LABELS, _RANGES, LABELS, parse_draft, parse_request, parse_upscale
+from contract.validation import parse_draft, parse_request, parse_upscale
 from contract.values import Frozen
 
 KINDS = (RecipeDraft, Upscale, Preprocess, Download, MergeDraft)
@@ -149,7 +150,7 @@ def test_an_upscale_is_judged_with_the_same_words(body: object, code: str, messa
 
 def test_every_label_and_range_is_of_a_field() -> None:
     """A name that a field no longer has would never be shown."""
-    for path in {*LABELS, *_RANGES, *_MODEL_TASK_LABELS}:
+    for path in {*LABELS, *RANGES, *MODEL_TASK_LABELS}:
         first, *rest = path.split(".")
         kinds = [kind for kind in KINDS if {first, f"{first}_"} & set(kind.model_fields)]
         assert kinds, path

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from catalog.samplers import SAMPLERS
+from contract.fields import LABELS
 from contract.recipe import GUIDANCE, SIDE, STEPS
-from contract.validation import LABELS
 from studio.settings import load_settings
 from studio.studio import Studio
 from tabs.page_config import page_config
