@@ -321,10 +321,10 @@ def _clip_skip(written: object, entry: ModelEntry | None, notices: list[str]) ->
         family = entry.ref.family
     else:
         others = [name for name in FAMILIES if clip_skip_read(written, name) != clip_skip_read(written, OLDEST)]
-        labels = " or ".join(label_of(name) for name in others)
+        *labels, last = (label_of(name) for name in others if not FAMILIES[name].refines)
         notices.append(
             f"Clip skip {written} is as {label_of(OLDEST)} counts; "
-            f"for {labels} use {clip_skip_read(written, others[0])}."
+            f"for {', '.join(labels)} or {last} use {clip_skip_read(written, others[0])}."
         )
     return {"clip_skip": clip_skip_read(written, family)}
 

@@ -129,7 +129,7 @@ def test_tiling_is_read_as_a1111_writes_it(models: ModelList, written: str, tili
 def test_clip_skip_of_a_model_that_is_not_here_says_how_it_counts(models: ModelList) -> None:
     result = infotext(models, "a barn\nSteps: 4, Seed: 1, Size: 64x64, Model: elsewhere, Clip skip: 2")
     assert result.draft is not None and result.draft["clip_skip"] == 2
-    assert "Clip skip 2 is as SD 1.x counts; for SD 2.x or SDXL use 1." in result.notices
+    assert "Clip skip 2 is as SD 1.x counts; for SD 2.x, SDXL or SD 3 use 1." in result.notices
 
 
 def test_a_model_that_is_not_here_is_named_and_the_rest_is_used(models: ModelList) -> None:
