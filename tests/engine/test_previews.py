@@ -117,7 +117,8 @@ class Inverse(nn.Module):
 def linear() -> Bundle:
     device = SimpleNamespace(torch_device=CPU, vae_dtype=torch.float32, dtype=torch.float32)
     return cast(
-        Bundle, SimpleNamespace(device=device, onload={"vae": LinearVae()}.__getitem__, digests={"vae": "linear"})
+        Bundle,
+        SimpleNamespace(device=device, onload={"vae": LinearVae()}.__getitem__, digests={"vae": "linear"}, tiling=None),
     )
 
 
