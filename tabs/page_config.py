@@ -5,7 +5,7 @@ JavaScript. Models are not listed here: the page holds one, and asks /api/v1/mod
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -178,32 +178,6 @@ def page_config(studio: Studio) -> dict[str, Any]:
                 part_defaults[f"{part}.{name}"] = field.default
     hints = {field: range_hint(field) for field in LABELS}
     hints["loops"] = f"Use a whole number, {LOOPS[0]} to {LOOPS[1]}."
-    samplers = []
-    for sampler in SAMPLERS.values():
-        samplers.append(
-            {
-                "id": sampler.id,
-                "label": sampler.label,
-                "schedules": sampler.schedules,
-                "zero_snr_schedules": schedules_for(sampler, zero_snr=True),
-                "flow_schedules": schedules_for(sampler, is_flow=True),
-                "settings": sampler.settings,
-                "difference": sampler.difference,
-            }
-        )
-    kinds = list(dict.fromkeys(family.latents for family in FAMILIES.values()))
-    latents = {family.id: kinds.index(family.latents) for family in FAMILIES.values()}
-    usable = [entry for entry in entries if entry.ref.kind == "checkpoint" and not entry.problem]
-    counts = Counter(latents[entry.ref.family] for entry in usable if entry.ref.family in latents)
-    refined = {latents[family.refines] for family in FAMILIES.values() if family.refines}
-    units = {family.id: family.unet for family in FAMILIES.values() if family.unet is not None}
-    runs = {family.denoiser for family in FAMILIES.values()}
-    methods = []
-    for method in GUIDANCE_METHODS.values():
-        if runs & set(method.denoisers):
-            parameters = [asdict(parameter) for parameter in method.parameters]
-            facts = {"id": method.id, "label": method.label, "does": method.does, "denoisers": method.denoisers}
-            methods.append({**facts, "parameters": parameters})
     return {
         "limits": {
             "steps": STEPS,
@@ -236,9 +210,53 @@ def page_config(studio: Studio) -> dict[str, Any]:
         "counts": COUNTS,
         "emphases": EMPHASES,
         "background": BACKGROUND,
-        "samplers": samplers,
-        "guidance_methods": methods,
+        "samplers": _samplers(),
+        "guidance_methods": _guidance_methods(),
         "schedules": {schedule.id: schedule.label for schedule in SCHEDULES.values()},
+        **_family_facts(entries),
+        "common_words": sorted(STOP_WORDS),
+        "unsaved_codes": sorted(StorageFull.codes),
+        "model": describe_model(model) if model else None,
+        "folders": _folders(studio),
+    }
+
+
+def _samplers() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": sampler.id,
+            "label": sampler.label,
+            "schedules": sampler.schedules,
+            "zero_snr_schedules": schedules_for(sampler, zero_snr=True),
+            "flow_schedules": schedules_for(sampler, is_flow=True),
+            "settings": sampler.settings,
+            "difference": sampler.difference,
+        }
+        for sampler in SAMPLERS.values()
+    ]
+
+
+def _guidance_methods() -> list[dict[str, Any]]:
+    """Those that go with some family that runs."""
+    runs = {family.denoiser for family in FAMILIES.values()}
+    methods = []
+    for method in GUIDANCE_METHODS.values():
+        if runs & set(method.denoisers):
+            parameters = [asdict(parameter) for parameter in method.parameters]
+            facts = {"id": method.id, "label": method.label, "does": method.does, "denoisers": method.denoisers}
+            methods.append({**facts, "parameters": parameters})
+    return methods
+
+
+def _family_facts(entries: Sequence[ModelEntry]) -> dict[str, Any]:
+    """What the page shows or leaves out by a model's family."""
+    kinds = list(dict.fromkeys(family.latents for family in FAMILIES.values()))
+    latents = {family.id: kinds.index(family.latents) for family in FAMILIES.values()}
+    usable = [entry for entry in entries if entry.ref.kind == "checkpoint" and not entry.problem]
+    counts = Counter(latents[entry.ref.family] for entry in usable if entry.ref.family in latents)
+    refined = {latents[family.refines] for family in FAMILIES.values() if family.refines}
+    units = {family.id: family.unet for family in FAMILIES.values() if family.unet is not None}
+    return {
         "families": {family.id: family.label for family in FAMILIES.values()},
         "latents": latents,
         # By kind: those of families with a refiner of their own, and of which there is more than one checkpoint.
@@ -248,10 +266,6 @@ def page_config(studio: Studio) -> dict[str, Any]:
         "second_prompt_families": [family.id for family in FAMILIES.values() if family.takes_second_prompt],
         "denoisers": {family.id: family.denoiser for family in FAMILIES.values()},
         "flow_families": [family.id for family in FAMILIES.values() if family.flow_shift],
-        "common_words": sorted(STOP_WORDS),
-        "unsaved_codes": sorted(StorageFull.codes),
-        "model": describe_model(model) if model else None,
-        "folders": _folders(studio),
     }
 
 

@@ -17,7 +17,8 @@ from catalog.files.weights import weights_files
 from contract.prompt import Part
 from contract.recipe import ModelRef, Recipe
 from contract.values import Emphasis
-from engine.adapters.prompt_encoder import NO_T5, Chunk, EmbeddingCache, T5Prompts, weigh_prompt_embeds
+from engine.adapters.prompt_chunks import Chunk
+from engine.adapters.prompt_encoder import NO_T5, EmbeddingCache, T5Prompts, weigh_prompt_embeds
 from engine.checkpoints.t5 import read_t5_tokenizer
 from engine.families.family import Encoded
 from engine.models.bundle import Bundle

@@ -226,46 +226,20 @@ def _to_draft(
     if len(prompt) > MAX_PROMPT_CHARACTERS:
         notices.append(f"The prompt is longer than {MAX_PROMPT_CHARACTERS:,} characters; the rest was left out.")
         prompt = prompt[:MAX_PROMPT_CHARACTERS]
-    renamed: dict[str, str] = {}
-    pairs: dict[str, str] = {}
-    for key, value in found.pairs.items():
-        if key.lower() in _OTHER_KEYS:
-            renamed[_OTHER_KEYS[key.lower()]] = value
-        else:
-            pairs[key] = value
-    pairs = renamed | pairs  # a key of A1111's own wins
+    own = {key: value for key, value in found.pairs.items() if key.lower() not in _OTHER_KEYS}
+    others = {_OTHER_KEYS[key.lower()]: value for key, value in found.pairs.items() if key not in own}
+    pairs = others | own  # a key of A1111's own wins
     networks = FoundNetworks(models, with_hash)
     for key, value in pairs.items():
         if key in ("Hires prompt", "Hires negative prompt", PROMPT_2, NEGATIVE_PROMPT_2):
             pairs[key] = networks.rename_in_prompt(value, pairs)
     prompt = networks.rename_in_prompt(prompt, pairs)
     negative_prompt = networks.rename_in_prompt(found.negative_prompt, pairs)
-    wanted: dict[str, object] = {}
-    if negative_prompt:
-        wanted["negative_prompt"] = negative_prompt
-    for key, name in ((PROMPT_2, "prompt_2"), (NEGATIVE_PROMPT_2, "negative_prompt_2")):
-        if key in pairs:
-            wanted[name] = pairs[key]
-    for key, (name, kind) in _NUMBERS.items():
-        is_unset = name == "clip_skip" and pairs.get(key, "").lower() in _NOT_SET
-        if key in pairs and not is_unset:
-            wanted[name] = number(pairs[key], kind)
+    wanted = _plain_fields(pairs, prompt, negative_prompt)
     model_name = pairs.get("Model") or networks.resource_model(pairs) or pairs.get("Model hash")
     model_hash = pairs.get("Model hash") or networks.hashes(pairs).get("model")
     entry = _find_checkpoint(model_name, model_hash, models, with_hash) if model_name else None
     wanted |= _clip_skip(wanted.get("clip_skip"), entry, notices)
-    if "Emphasis" in pairs:
-        by_label = {label.lower(): name for name, label in EMPHASES.items()}
-        wanted["emphasis"] = by_label.get(pairs["Emphasis"].lower(), pairs["Emphasis"])
-    tiling = pairs.get("Tiling", "").lower()
-    if tiling not in _NOT_SET:
-        wanted["tiling"] = "xy" if tiling == "true" else tiling
-    if pairs.keys() & {"Styles", "Template", "Negative Template"}:
-        wanted["template"] = {
-            "prompt": pairs.get("Template", prompt),
-            "negative_prompt": pairs.get("Negative Template", negative_prompt),
-            "styles": infotext.parse_names(pairs.get("Styles", "")),
-        }
     size = size_fields(pairs, notices)
     first_pass = None
     width, height = size.get("width"), size.get("height")
@@ -278,14 +252,7 @@ def _to_draft(
     wanted |= hires | told_fields(pairs)
     wanted |= networks.fields_of(pairs)
     if "Refiner" in pairs:
-        written = _WITH_HASH.fullmatch(pairs["Refiner"])
-        assert written is not None
-        refiner = _find_checkpoint(written["name"], written["digits"], models, with_hash)
-        if refiner is None:
-            _miss_refiner(written["name"], networks)
-        else:
-            at = number(pairs.get("Refiner switch at", "0.8"), float)
-            wanted["refiner"] = {"model": refiner.ref.name, "at": at}
+        wanted |= _refiner_fields(pairs, models, with_hash, networks)
     methods, guidance_keys = guidance_fields(pairs)
     if methods or (entry is not None and entry.defaults.cfg_rescale):
         wanted["guidance_methods"] = methods
@@ -310,6 +277,46 @@ def _to_draft(
         more = ", …" if len(unused) > _SHOWN_KEYS else ""
         notices.append(f"Not used: {', '.join(unused[:_SHOWN_KEYS])}{more}.")
     return FoundRecipe(draft=draft, infotext=text, unknown=tuple(unknown), notices=tuple(notices))
+
+
+def _plain_fields(pairs: Mapping[str, str], prompt: str, negative_prompt: str) -> dict[str, object]:
+    """Those that no other pair has a say in."""
+    wanted: dict[str, object] = {}
+    if negative_prompt:
+        wanted["negative_prompt"] = negative_prompt
+    for key, name in ((PROMPT_2, "prompt_2"), (NEGATIVE_PROMPT_2, "negative_prompt_2")):
+        if key in pairs:
+            wanted[name] = pairs[key]
+    for key, (name, kind) in _NUMBERS.items():
+        is_unset = name == "clip_skip" and pairs.get(key, "").lower() in _NOT_SET
+        if key in pairs and not is_unset:
+            wanted[name] = number(pairs[key], kind)
+    if "Emphasis" in pairs:
+        by_label = {label.lower(): name for name, label in EMPHASES.items()}
+        wanted["emphasis"] = by_label.get(pairs["Emphasis"].lower(), pairs["Emphasis"])
+    tiling = pairs.get("Tiling", "").lower()
+    if tiling not in _NOT_SET:
+        wanted["tiling"] = "xy" if tiling == "true" else tiling
+    if pairs.keys() & {"Styles", "Template", "Negative Template"}:
+        wanted["template"] = {
+            "prompt": pairs.get("Template", prompt),
+            "negative_prompt": pairs.get("Negative Template", negative_prompt),
+            "styles": infotext.parse_names(pairs.get("Styles", "")),
+        }
+    return wanted
+
+
+def _refiner_fields(
+    pairs: Mapping[str, str], models: ModelList, with_hash: WithHash, networks: FoundNetworks
+) -> dict[str, object]:
+    """The second model; none where it is not here, which is noted."""
+    written = _WITH_HASH.fullmatch(pairs["Refiner"])
+    assert written is not None
+    refiner = _find_checkpoint(written["name"], written["digits"], models, with_hash)
+    if refiner is None:
+        _miss_refiner(written["name"], networks)
+        return {}
+    return {"refiner": {"model": refiner.ref.name, "at": number(pairs.get("Refiner switch at", "0.8"), float)}}
 
 
 def _clip_skip(written: object, entry: ModelEntry | None, notices: list[str]) -> dict[str, object]:

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from contract.prompt import parse_prompt
 from contract.values import Emphasis
-from engine.adapters.prompt_encoder import split_in_chunks
+from engine.adapters.prompt_chunks import split_in_chunks
 from tests.support.browser_site import Site, Visitor
 from tests.support.model_folders import make_lora
 from tests.support.tiny import WORDS, make_tokenizer

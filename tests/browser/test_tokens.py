@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page
 
 from contract.prompt import parse_prompt
-from engine.adapters.prompt_encoder import split_in_chunks
+from engine.adapters.prompt_chunks import split_in_chunks
 from tests.support.tiny import WORDS, make_tokenizer
 
 TOKENIZER = make_tokenizer()

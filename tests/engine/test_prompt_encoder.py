@@ -14,14 +14,8 @@ from contract.errors import InvalidRecipe
 from contract.prompt import Piece
 from contract.recipe import Recipe
 from contract.values import EMPHASES
-from engine.adapters.prompt_encoder import (
-    MAX_CHUNKS,
-    Chunk,
-    EmbeddingCache,
-    encode_prompts,
-    split_in_chunks,
-    weigh_prompt_embeds,
-)
+from engine.adapters.prompt_chunks import MAX_CHUNKS, Chunk, split_in_chunks
+from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts, weigh_prompt_embeds
 from engine.families.family import Encoded
 from engine.models.bundle import Bundle
 from engine.models.manager import ModelManager

@@ -12,7 +12,8 @@ from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe
 from contract.prompt import Piece
 from contract.recipe import ModelRef, Recipe
-from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts, split_in_chunks
+from engine.adapters.prompt_chunks import split_in_chunks
+from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts
 from engine.adapters.textual_inversion import TextualInversions, Vector, textual_inversions_of
 from engine.models.manager import ModelManager
 from tests.support.tiny import make_tokenizer

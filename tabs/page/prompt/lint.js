@@ -4,7 +4,7 @@ import { misfit } from "../lora/lora_units.js";
 import { bracketPairs, fromComfy, fromCompel } from "./foreign_weights.js";
 import { countTokens, nearest, withoutTags } from "./tokens.js";
 
-const MOST_CHUNKS = 20; // as engine/adapters/prompt_encoder.py
+const MOST_CHUNKS = 20; // as engine/adapters/prompt_chunks.py
 const REASONABLE = 2; // weights beyond it mostly spoil a picture
 const SHOWN = 40;
 const TAG = /<(lora|lyco|hypernet):([^<>:\n]+)((?::[^<>\n]*)?)>|#[^\n]*/gi; // or a comment

@@ -75,7 +75,7 @@ export function countTokens(text, model, emphasis = "original") {
   return { used, room, isExact, ...chunksOf(parts, room) };
 }
 
-// Each word and each comma with its tokens, as `engine/adapters/prompt_encoder.py` puts them into chunks.
+// Each word and each comma with its tokens, as `engine/adapters/prompt_chunks.py` puts them into chunks.
 function wordSizes({ text, at }, sizeOf) {
   const words = [];
   for (const word of text.matchAll(/\S+/g)) {
