@@ -209,7 +209,7 @@ def test_what_was_set_is_there_after_a_reload(visitor: Visitor) -> None:
     expect(page.locator("textarea[name=negative_prompt]")).to_have_value("fog")
     expect(page.get_by_role("radio", name="Tall")).to_be_checked()
     expect(page.locator("[data-field=sampler] select")).to_have_value("euler_a")
-    assert page.locator("#more-section details").get_attribute("open") is not None
+    assert page.locator("#more-section > details").get_attribute("open") is not None
     assert "dark" in (page.locator("html").get_attribute("class") or "")
 
 
