@@ -176,6 +176,7 @@ const ALSO = {
   init_image: ["init_image.image", "inpaint.picture"],
   "init_image.image": ["inpaint.picture"],
   mask: ["mask.image"],
+  "hires.guidance_methods": ["hires.own_guidance"],
 };
 
 /**
@@ -189,13 +190,13 @@ function fieldsOf(path) {
     for (let left = path; left; left = left.replace(/\.?[^.]*$/, "")) found.push(left, ...(ALSO[left] ?? []));
     return found;
   }
-  const used = (form.get()[part] ?? [])
+  const used = (form.get()[part] || []) // an empty text where a pass takes those of the first
     .map((unit, index) => ({ unit, index }))
     .filter(({ unit }) => unit.image || unit.model || unit.id);
   const { unit, index } = used[Number(place)] ?? { unit: {}, index: Number(place) };
   if (unit.id)
     return [...[inner, name, "id", "prompt"].map((one) => `${part}.${one}-${unit.id}`), part, part.split(".")[0]];
-  return [`${part}.${name}-${index}`, `${part}.model-${index}`, part];
+  return [`${part}.${name}-${index}`, `${part}.model-${index}`, part, ...(ALSO[part] ?? []), part.split(".")[0]];
 }
 
 // A closed section makes its fields when it is opened.
