@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contract.model_tasks import QUEUE_NAMES
 from contract.records import JobRecord, JobView, QueueRow
 from studio.jobs.costs import Rates, billed, cost
-from studio.jobs.fairness import Waiting
 from studio.jobs.progress import JobProgress
 from studio.jobs.queue import JobQueue
 from studio.jobs.router import Router
@@ -46,12 +45,12 @@ class QueueView:
         progress = self._progress(job.id)
         if progress and progress.left_s is not None:
             return progress.left_s
+        return self._predict(job)
+
+    def _predict(self, job: JobRecord) -> float | None:
         if job.task.queue_name != "engine":
             return None
         return self._rates.predict(billed(job.task), cost(job.task))
-
-    def _predict(self, waiting: Waiting) -> float | None:
-        return self._rates.predict(waiting.model, waiting.cost)
 
     def job(self, job: JobRecord) -> JobView:
         """A job with its position or progress."""
@@ -73,19 +72,20 @@ class QueueView:
 
     def rows(self, owner: str) -> tuple[QueueRow, ...]:
         """The running jobs, the waiting ones in their order, then the owner's that ended today, newest first."""
-        running = self._queue.records("state = 'running'", ())
-        rows = [self._row(job, owner, 0, None, self._left_s(job)) for job in running]
         places = self.places()
-        for queue_name in QUEUE_NAMES:
-            for waiting in self._queue.waiting(queue_name):
-                position, wait_s = places.get(waiting.id, (0, None))
-                job = self._queue.record(waiting.id)
-                seconds = self._predict(waiting) if queue_name == "engine" else None
-                rows.append(self._row(job, owner, position, wait_s, seconds))
+        ids = [waiting.id for queue_name in QUEUE_NAMES for waiting in self._queue.waiting(queue_name)]
+        order = {job_id: index for index, job_id in enumerate(ids)}
         midnight = time.mktime((*time.localtime()[:3], 0, 0, 0, 0, 0, -1))
-        ended = self._queue.records(
-            "owner = ? AND finished_at >= ? AND state NOT IN ('queued', 'running')", (owner, midnight)
+        # Read at once: a job that starts or ends between two looks would be in neither, or in both.
+        jobs = self._queue.records(
+            "state IN ('queued', 'running') OR owner = ? AND finished_at >= ?", (owner, midnight)
         )
+        rows = [self._row(job, owner, 0, None, self._left_s(job)) for job in jobs if job.state == "running"]
+        queued = [job for job in jobs if job.state == "queued"]
+        for job in sorted(queued, key=lambda job: order.get(job.id, len(order))):
+            position, wait_s = places.get(job.id, (0, None))
+            rows.append(self._row(job, owner, position, wait_s, self._predict(job)))
+        ended = [job for job in jobs if job.state not in ("queued", "running") and job.owner == owner]
         for job in reversed(ended[-_MOST_FINISHED:]):
             rows.append(self._row(job, owner, 0, None, self._queue.seconds_of(job.id)))
         return tuple(rows)

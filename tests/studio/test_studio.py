@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -16,6 +17,7 @@ from contract.records import EngineStatus
 from contract.tasks import Upscale
 from contract.work import Prefetch, RawImage
 from studio.extensions import Limits
+from studio.jobs.queue import JobQueue
 from studio.studio import Studio
 from tests.studio.conftest import ME, YOU, draft, finish, run, settings_for, wait_until
 from tests.support.fakes import FakeWorker, gradient
@@ -99,6 +101,34 @@ def test_a_queue_row_of_someone_else_says_only_how_long(make_studio: Callable[..
     ]
     assert "secret" not in repr(rows) and all(r.seconds is not None for r in rows)
     assert [(r.state, r.prompt) for r in studio.queue(ME)][:2] == [("running", "secret"), ("queued", "secret")]
+    worker.gate.set()
+
+
+def test_a_job_that_starts_while_the_queue_is_looked_at_is_in_it(
+    make_studio: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = FakeWorker()
+    worker.gate.clear()
+    studio = make_studio(worker)
+    may_start, started = threading.Event(), threading.Event()
+    take, records = JobQueue.take, JobQueue.records
+
+    def take_late(queue: JobQueue, *args: Any) -> Any:
+        may_start.wait(10)
+        job = take(queue, *args)
+        started.set()
+        return job
+
+    def read_then_let_start(queue: JobQueue, *args: Any) -> Any:
+        found = records(queue, *args)
+        may_start.set()
+        assert started.wait(10)
+        return found
+
+    monkeypatch.setattr(JobQueue, "take", take_late)
+    monkeypatch.setattr(JobQueue, "records", read_then_let_start)
+    job_id = studio.submit(draft("sea"), ME).id
+    assert [row.job_id for row in studio.queue(ME)] == [job_id]
     worker.gate.set()
 
 
