@@ -140,6 +140,8 @@ class ModelRow(BaseModel):
     examples: tuple[str, ...]
     trigger_words: tuple[str, ...]
     zero_snr: bool
+    prediction: str | None  # what a checkpoint predicts by the word of the machine's owner; null: as its files say
+    predictions: tuple[str, ...]  # what may be set; none where its files decide
     variant: str  # the input of a checkpoint: text, inpaint, edit, depth
     has_vae: bool
     token_limit: int

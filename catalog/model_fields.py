@@ -8,6 +8,7 @@ from typing import Any
 
 from catalog.detect.entries import ModelEntry
 from catalog.families import label_of
+from contract.values import PREDICTIONS
 
 
 def model_fields(entry: ModelEntry) -> dict[str, Any]:
@@ -30,7 +31,9 @@ def model_fields(entry: ModelEntry) -> dict[str, Any]:
         "defaults": asdict(entry.defaults) if entry.ref.kind == "checkpoint" else {},
         "examples": entry.examples,
         "trigger_words": entry.trigger_words,
-        "zero_snr": entry.zero_snr,
+        "zero_snr": entry.is_zero_snr,
+        "prediction": entry.ref.prediction,
+        "predictions": tuple(PREDICTIONS) if entry.has_prediction_choice else (),
         "variant": entry.variant,
         "has_vae": entry.has_vae,
         "token_limit": entry.token_limit,

@@ -139,6 +139,7 @@ _MODEL_FIELDS = (
     "sizes",
     "examples",
     "zero_snr",
+    "prediction",
     "variant",
     "token_limit",
     "words",

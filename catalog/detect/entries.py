@@ -99,6 +99,16 @@ class ModelEntry:
         """Whether it is a checkpoint of rectified flow, with which not all samplers go."""
         return self.ref.family in FAMILIES and FAMILIES[self.ref.family].flow_shift > 0
 
+    @property
+    def is_zero_snr(self) -> bool:
+        """Whether it counts as trained to zero terminal SNR: as its owner says, else as its files do."""
+        return self.ref.prediction == "v_zero_snr" if self.ref.prediction else self.zero_snr
+
+    @property
+    def has_prediction_choice(self) -> bool:
+        """Whether its files leave it open what it predicts: it is a checkpoint that was trained on a noise schedule."""
+        return self.ref.kind == "checkpoint" and self.ref.family in FAMILIES and not self.is_flow
+
 
 def sendable(entry: ModelEntry) -> ModelEntry:
     """The entry with texts that can be shown and sent, whatever its file holds.

@@ -15,6 +15,7 @@ from catalog.files.folders import MAX_CONFIG_BYTES, SIDE_SETTINGS
 from catalog.files.headers import read_whole_header
 from catalog.files.plain_text import printable
 from contract.errors import ModelProblem
+from contract.values import Prediction
 from engine.weights.reading import read_tensor
 
 # The same in CompVis' and Stability's configurations of every family.
@@ -57,6 +58,14 @@ def scheduler_config(file: Path, family: Family) -> dict[str, Any]:
         "prediction_type": prediction,
         "rescale_betas_zero_snr": zero_snr and prediction == "v_prediction",
     }
+
+
+def set_prediction(config: Mapping[str, Any], prediction: Prediction | None) -> Mapping[str, Any]:
+    """The configuration of a checkpoint that predicts this; None: as its files say."""
+    if prediction is None:
+        return config
+    named = "epsilon" if prediction == "epsilon" else "v_prediction"
+    return {**config, "prediction_type": named, "rescale_betas_zero_snr": prediction == "v_zero_snr"}
 
 
 def flow_config(family: Family, table: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def choose_sampler(name: str | None, schedule: str | None, entry: ModelEntry) ->
         raise InvalidRecipe(
             f"Schedule is “{wanted[:60]}”, which is not known.", _near(wanted, labels), field="schedule"
         )
-    offered = schedules_for(sampler, zero_snr=entry.zero_snr, is_flow=entry.is_flow)
+    offered = schedules_for(sampler, zero_snr=entry.is_zero_snr, is_flow=entry.is_flow)
     if not offered:
         labels = [known.label for known in SAMPLERS.values() if schedules_for(known, is_flow=True)]
         raise InvalidRecipe(
@@ -64,7 +64,7 @@ def choose_sampler(name: str | None, schedule: str | None, entry: ModelEntry) ->
             f"Use {', '.join(labels[:-1])} or {labels[-1]}.",
             field="schedule",
         )
-    return sampler, resolve_schedule(sampler, found.id, zero_snr=entry.zero_snr)
+    return sampler, resolve_schedule(sampler, found.id, zero_snr=entry.is_zero_snr)
 
 
 def check_settings(settings: SamplerSettings | None, passes: Sequence[tuple[Sampler, str]]) -> SamplerSettings | None:

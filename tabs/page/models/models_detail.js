@@ -1,7 +1,8 @@
 // One model large: its picture, all that is known of it, and what can be done with it. A layer over the page.
 
-import { get, request, sentenceOf } from "../core/api.js";
+import { get, modelPath, request, sentenceOf } from "../core/api.js";
 import { engine } from "../core/engine.js";
+import { loadOwnDefaults } from "../core/model_defaults.js";
 import { wishFor } from "../core/model_list.js";
 import { bytes, moment } from "../core/words.js";
 import { change, chooseModel, form } from "../form/form.js";
@@ -10,6 +11,7 @@ import { button, h, setText } from "../ui/dom.js";
 import { closeLayer, openLayer } from "../ui/layers.js";
 import { announce } from "../ui/live.js";
 import { KIND, memoryWords, modelPicture } from "./model_card.js";
+import { settingRows } from "./model_settings.js";
 import { remember } from "./models_memory.js";
 
 const PROMPTED = {
@@ -36,9 +38,10 @@ export function makeDetail(shop, onchange) {
     (opener.closest(".gradio-container") ?? document.body).append(dialog);
     draw();
     openLayer(dialog, { opener });
-    const full = await get(`/models/${row.name.split("/").map(encodeURIComponent).join("/")}?kind=${row.kind}`).catch(
-      () => null,
-    );
+    const [full] = await Promise.all([
+      get(`${modelPath(row.name)}?kind=${row.kind}`).catch(() => null),
+      row.kind === "checkpoint" && loadOwnDefaults(),
+    ]);
     if (full && model === row) {
       model = { ...row, ...full };
       draw();
@@ -49,9 +52,19 @@ export function makeDetail(shop, onchange) {
     setText(title, model.title);
     problem.hidden = true;
     body.replaceChildren(
-      ...[model.has_preview && modelPicture(model, "dialog-picture"), facts(model), actions(), problem].filter(Boolean),
+      ...[
+        model.has_preview && modelPicture(model, "dialog-picture"),
+        facts(model, settings()),
+        actions(),
+        problem,
+      ].filter(Boolean),
     );
   }
+
+  const settings = () => {
+    if (model.kind !== "checkpoint" || model.problem) return [];
+    return settingRows(model, { isMine: shop.get().allowed, act: say, redraw: draw });
+  };
 
   function actions() {
     const isMine = shop.get().allowed;
@@ -125,24 +138,28 @@ export function makeDetail(shop, onchange) {
   }
 
   async function remove() {
-    await request("DELETE", `/models/${model.name.split("/").map(encodeURIComponent).join("/")}?kind=${model.kind}`);
+    await request("DELETE", `${modelPath(model.name)}?kind=${model.kind}`);
     announce(`${model.title} is deleted.`);
     onchange();
   }
 
-  const act = (work) => async () => {
+  const say = (work) => async () => {
     try {
       await work();
-      closeLayer();
+      return true;
     } catch (refused) {
       setText(problem, sentenceOf(refused));
       problem.hidden = false;
+      return false;
     }
+  };
+  const act = (work) => async () => {
+    if (await say(work)()) closeLayer();
   };
   return { element: h("span", { hidden: true }), open };
 }
 
-function facts(model) {
+function facts(model, settings) {
   const rows = [
     ["Kind", [KIND[model.kind], model.detail !== KIND[model.kind] && model.detail].filter(Boolean).join(" · ")],
     [
@@ -160,6 +177,7 @@ function facts(model) {
     ["Alias", model.alias],
     ["Hash", model.short_hash ? h("span.mono", {}, model.short_hash) : "being computed"],
     ["Changed", model.modified ? moment(model.modified) : ""],
+    ...settings,
     ["Trigger words", model.trigger_words?.join(", ")],
     ["About", model.description],
     ["Notes", model.notes],
