@@ -100,8 +100,8 @@ class ModelRef(Frozen):
     the picture, and is known at once; sha256 (of the file, or of a folder's sorted (path, sha256) pairs) is filled in
     before a picture is saved.
 
-    prediction: of a checkpoint whose output is read otherwise than its files say, because its owner set it so or this job
-    asks for it; None: as they say.
+    prediction: of a checkpoint whose output is read otherwise than its files say, because its owner set it so or this
+    job asks for it; None: as they say.
     """
 
     kind: ModelKind = "checkpoint"

@@ -15,7 +15,7 @@ BODIES = (ModelDefaults, ModelPrediction)
 
 
 class RememberedDefaults(BaseModel):
-    """The caller's own defaults for a model, none where none are remembered; left_out: sentences on values that can't be used now."""
+    """The caller's own defaults for a model, if there are any; left_out: sentences on values that can't be used."""
 
     defaults: ModelDefaults | None = None
     left_out: tuple[str, ...] = ()
@@ -47,9 +47,7 @@ def defaults(studio: StudioHere, owner: Owner, name: str) -> RememberedDefaults:
 @router.put("/models/{name:path}/defaults", response_model_exclude_none=True, openapi_extra=_body(ModelDefaults))
 def remember(studio: StudioHere, owner: Owner, name: str, body: JsonBody) -> RememberedDefaults:
     """Remember own defaults for a checkpoint in place of those before."""
-    return RememberedDefaults(
-        defaults=studio.model_settings.remember(owner, name, parse_request(ModelDefaults, body))
-    )
+    return RememberedDefaults(defaults=studio.model_settings.remember(owner, name, parse_request(ModelDefaults, body)))
 
 
 @router.delete("/models/{name:path}/defaults", status_code=204)

@@ -7,6 +7,8 @@ from types import MappingProxyType
 
 from catalog.families import FAMILIES, KNOWN, Defaults, Size
 from catalog.files.plain_text import without_controls
+from catalog.files.side_files import About
+from catalog.samplers import EDM_PREDICTIONS
 from contract.values import ModelKind, ModelRef
 
 BUNDLED = "starter"
@@ -50,8 +52,8 @@ class ModelEntry:
         format: "folder" (diffusers' layout), "file", or "pickle", which is never opened.
         has_vae: False of a checkpoint file without a VAE inside.
         zero_snr: Trained to zero terminal signal-to-noise ratio.
-        prediction: The prediction that a checkpoint file names: "epsilon", "v_prediction", or "" (none:
-            `Family.usual_prediction`). A folder's is in its scheduler's configuration.
+        prediction: The prediction that a checkpoint file names: "epsilon", "v_prediction", "edm", "edm_v", or "" (none:
+            `Family.usual_prediction`). A folder's is in its scheduler's configuration; here it stands if it is EDM's.
         variant: The input of a checkpoint: "text", "inpaint" (text, or a picture and a mask), "edit"
             (a picture and an instruction: InstructPix2Pix), "depth" (a picture and its depth).
         detail: More about its kind, in words: "LoCon", "SD 3.5 medium".
@@ -59,6 +61,7 @@ class ModelEntry:
         control_type: Of a union ControlNet: the types that its maps may be.
         notes: By its maker or owner: plain text, up to 4,000 characters.
         trigger_words: To be written into the prompt for it.
+        about: All that its side files and its header say about it.
         alias: Its maker's name for it, where that is not the file's.
         folder: Its subfolder, to group by; "" for none.
         modified: When its file was changed, seconds since the epoch.
@@ -88,6 +91,7 @@ class ModelEntry:
     format: str = "folder"
     notes: str = ""
     trigger_words: tuple[str, ...] = ()
+    about: About = About()
     alias: str = ""
     folder: str = ""
     modified: float = 0.0
@@ -100,6 +104,16 @@ class ModelEntry:
         return self.ref.family in FAMILIES and FAMILIES[self.ref.family].flow_shift > 0
 
     @property
+    def is_edm(self) -> bool:
+        """Whether it is a checkpoint of EDM, whose noise has no training timesteps."""
+        return self.prediction in EDM_PREDICTIONS
+
+    @property
+    def has_own_latents(self) -> bool:
+        """Whether its latents are scaled as those of no other model of its family: no other VAE fits."""
+        return self.prediction == "edm"
+
+    @property
     def is_zero_snr(self) -> bool:
         """Whether it counts as trained to zero terminal SNR: as its owner says, else as its files do."""
         return self.ref.prediction == "v_zero_snr" if self.ref.prediction else self.zero_snr
@@ -107,7 +121,8 @@ class ModelEntry:
     @property
     def has_prediction_choice(self) -> bool:
         """Whether its files leave it open what it predicts: it is a checkpoint that was trained on a noise schedule."""
-        return self.ref.kind == "checkpoint" and self.ref.family in FAMILIES and not self.is_flow
+        is_open = not self.is_flow and not self.is_edm
+        return self.ref.kind == "checkpoint" and self.ref.family in FAMILIES and is_open
 
 
 def sendable(entry: ModelEntry) -> ModelEntry:

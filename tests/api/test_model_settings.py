@@ -50,9 +50,7 @@ def test_a_draft_that_names_no_value_takes_the_models_own(site: Site) -> None:
 
 
 def _owner(site: Site, visitor: Any) -> str:
-    (owner,) = {
-        job["owner"] for job in site.studio._database.rows("SELECT owner FROM jobs ORDER BY id DESC LIMIT 1")
-    }
+    (owner,) = {job["owner"] for job in site.studio._database.rows("SELECT owner FROM jobs ORDER BY id DESC LIMIT 1")}
     return str(owner)
 
 
@@ -64,10 +62,9 @@ def _owner(site: Site, visitor: Any) -> str:
         ({"vae": "gone"}, "vae", "is not here"),
         ({"steps": 0}, "steps", "Steps is 0"),
         ({"width": 65}, "width", "Width is 65"),
-        ({"width": 2048, "height": 2048}, "width", "more than this studio makes"),
         ({"seed": 1}, "", "is not a field"),
         ({"negative_prompt": "x" * 10_001}, "negative_prompt", "Negative prompt"),
-        ({"trigger_words": ["x"] * 25}, "trigger_words", "trigger_words"),
+        ({"trigger_words": ["x"] * 25}, "trigger_words", "25 entries"),
     ],
 )
 def test_what_can_not_be_used_is_refused_at_its_field(

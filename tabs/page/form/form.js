@@ -109,7 +109,7 @@ export function startValues(model, own = ownDefaults(model)) {
     guidance: String(defaults.guidance),
     seed: "",
     count: 1,
-    clip_skip: String(own.clip_skip ?? 1),
+    clip_skip: String(own.clip_skip ?? model?.advice?.clip_skip ?? 1),
     emphasis: "original",
     styles: [],
     ...partValues(),

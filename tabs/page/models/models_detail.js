@@ -2,11 +2,12 @@
 
 import { get, modelPath, request, sentenceOf } from "../core/api.js";
 import { engine } from "../core/engine.js";
-import { loadOwnDefaults } from "../core/model_defaults.js";
+import { loadOwnDefaults, ownDefaults } from "../core/model_defaults.js";
 import { wishFor } from "../core/model_list.js";
 import { bytes, moment } from "../core/words.js";
 import { change, chooseModel, form } from "../form/form.js";
 import { begin } from "../jobs/model_tasks.js";
+import { isIn, withWord, withoutWord } from "../lora/triggers.js";
 import { button, h, setText } from "../ui/dom.js";
 import { closeLayer, openLayer } from "../ui/layers.js";
 import { announce } from "../ui/live.js";
@@ -178,11 +179,45 @@ function facts(model, settings) {
     ["Hash", model.short_hash ? h("span.mono", {}, model.short_hash) : "being computed"],
     ["Changed", model.modified ? moment(model.modified) : ""],
     ...settings,
-    ["Trigger words", model.trigger_words?.join(", ")],
+    ["Trigger words", wordChips(ownDefaults(model).trigger_words ?? model.trigger_words ?? [], "prompt")],
+    ["Negative", wordChips([model.advice?.negative_prompt].filter(Boolean), "negative_prompt")],
+    ["Version", [model.about?.version, model.about?.base_model].filter(Boolean).join(" · ")],
+    ["Author", model.about?.author],
+    ["License", model.about?.license],
+    ["Page", pageLink(model.about?.link)],
     ["About", model.description],
     ["Notes", model.notes],
     ["Left out", model.warnings?.join(" ")],
     ["Problem", model.problem && h("span.bad", {}, `${model.problem} ${model.hint}`)],
   ].filter(([, value]) => value);
   return h("dl.facts", {}, ...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}
+
+// Words that a press puts into the prompt, or out of it.
+function wordChips(words, into) {
+  if (!words.length) return null;
+  const chips = words.map((word) => {
+    const chip = h(
+      "button.chip",
+      {
+        type: "button",
+        onclick: () => {
+          const text = form.get()[into];
+          change({ [into]: isIn(text, word) ? withoutWord(text, word) : withWord(text, word) });
+          draw();
+        },
+      },
+      word,
+    );
+    const draw = () => chip.setAttribute("aria-pressed", String(isIn(form.get()[into], word)));
+    draw();
+    return chip;
+  });
+  return h("span.word-chips", {}, ...chips);
+}
+
+// Only to a page of the web; it learns nothing of this one.
+function pageLink(address) {
+  if (!address?.startsWith("https://")) return null;
+  return h("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, new URL(address).host);
 }
