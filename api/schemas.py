@@ -116,6 +116,19 @@ class Found(BaseModel):
     notices: tuple[str, ...]
 
 
+class Distilled(BaseModel):
+    """What a method of distillation wants of a recipe: the least and the most, and what to begin with."""
+
+    method: str
+    steps: tuple[int, int]
+    guidance: tuple[float, float]
+    sampler: str
+    schedule: str
+    usual_steps: int
+    usual_guidance: float
+    summary: str  # in words
+
+
 class ModelRow(BaseModel):
     """A model that was found; `problem` says why it can't be used, `warnings` which of its settings are left out.
 
@@ -139,6 +152,7 @@ class ModelRow(BaseModel):
     defaults: dict[str, str | int | float]  # a checkpoint's
     examples: tuple[str, ...]
     trigger_words: tuple[str, ...]
+    distilled: Distilled | None  # what its names hint it was distilled to want; a hint, and not certain
     zero_snr: bool
     variant: str  # the input of a checkpoint: text, inpaint, edit, depth
     has_vae: bool

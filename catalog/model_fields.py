@@ -12,6 +12,7 @@ from catalog.families import label_of
 
 def model_fields(entry: ModelEntry) -> dict[str, Any]:
     """A model's fields without its notes, which may be long."""
+    distilled = entry.distilled
     return {
         "name": entry.ref.name,
         "kind": entry.ref.kind,
@@ -30,6 +31,7 @@ def model_fields(entry: ModelEntry) -> dict[str, Any]:
         "defaults": asdict(entry.defaults) if entry.ref.kind == "checkpoint" else {},
         "examples": entry.examples,
         "trigger_words": entry.trigger_words,
+        "distilled": {**asdict(distilled), "summary": distilled.summary} if distilled else None,
         "zero_snr": entry.zero_snr,
         "variant": entry.variant,
         "has_vae": entry.has_vae,
