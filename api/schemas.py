@@ -116,6 +116,19 @@ class Found(BaseModel):
     notices: tuple[str, ...]
 
 
+class Distilled(BaseModel):
+    """What a method of distillation wants of a recipe: the least and the most, and what to begin with."""
+
+    method: str
+    steps: tuple[int, int]
+    guidance: tuple[float, float]
+    sampler: str
+    schedule: str
+    usual_steps: int
+    usual_guidance: float
+    summary: str  # in words
+
+
 class ModelRow(BaseModel):
     """A model that was found; `problem` says why it can't be used, `warnings` which of its settings are left out.
 
@@ -140,6 +153,7 @@ class ModelRow(BaseModel):
     examples: tuple[str, ...]
     trigger_words: tuple[str, ...]
     advice: dict[str, str | int | float]  # by its notes, for a form to begin with: clip_skip, negative_prompt, weight
+    distilled: Distilled | None  # what its names hint it was distilled to want; a hint, and not certain
     zero_snr: bool
     is_edm: bool  # a checkpoint of EDM (Playground v2.5), with which fewer samplers and schedules go
     prediction: str | None  # what a checkpoint predicts by the word of the machine's owner; null: as its files say

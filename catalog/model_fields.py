@@ -13,6 +13,7 @@ from contract.values import PREDICTIONS
 
 def model_fields(entry: ModelEntry) -> dict[str, Any]:
     """A model's fields without its notes, which may be long."""
+    distilled = entry.distilled
     return {
         "name": entry.ref.name,
         "kind": entry.ref.kind,
@@ -32,6 +33,7 @@ def model_fields(entry: ModelEntry) -> dict[str, Any]:
         "examples": entry.examples,
         "trigger_words": entry.trigger_words,
         "advice": _advice(entry),
+        "distilled": {**asdict(distilled), "summary": distilled.summary} if distilled else None,
         "zero_snr": entry.is_zero_snr,
         "is_edm": entry.is_edm,
         "prediction": entry.ref.prediction,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from catalog.distilled import Distilled, distilled_of
 from catalog.families import FAMILIES, KNOWN, Defaults, Size
 from catalog.files.plain_text import without_controls
 from catalog.files.side_files import About
@@ -97,6 +98,13 @@ class ModelEntry:
     modified: float = 0.0
     short_hash: str = ""
     preview_path: Path | None = None
+
+    @property
+    def distilled(self) -> Distilled | None:
+        """What its names hint that it was distilled to want; None of most models, and of kinds that never are."""
+        if self.ref.kind not in ("checkpoint", "lora"):
+            return None
+        return distilled_of(self.ref.name, {"modelspec.title": self.alias}, self.ref.kind)
 
     @property
     def is_flow(self) -> bool:
