@@ -139,6 +139,7 @@ _MODEL_FIELDS = (
     "sizes",
     "examples",
     "advice",
+    "distilled",
     "zero_snr",
     "is_edm",
     "prediction",

@@ -62,6 +62,7 @@ class ModelEntry:
         control_type: Of a union ControlNet: the types that its maps may be.
         notes: By its maker or owner: plain text, up to 4,000 characters.
         trigger_words: To be written into the prompt for it.
+        scheduler: The class of a folder's scheduler, which may speak of a method of distillation: "LCMScheduler".
         about: All that its side files and its header say about it.
         alias: Its maker's name for it, where that is not the file's.
         folder: Its subfolder, to group by; "" for none.
@@ -92,6 +93,7 @@ class ModelEntry:
     format: str = "folder"
     notes: str = ""
     trigger_words: tuple[str, ...] = ()
+    scheduler: str = ""
     about: About = About()
     alias: str = ""
     folder: str = ""
@@ -104,7 +106,7 @@ class ModelEntry:
         """What its names hint that it was distilled to want; None of most models, and of kinds that never are."""
         if self.ref.kind not in ("checkpoint", "lora"):
             return None
-        return distilled_of(self.ref.name, {"modelspec.title": self.alias}, self.ref.kind)
+        return distilled_of(self.ref.name, {"modelspec.title": f"{self.alias} {self.scheduler}"}, self.ref.kind)
 
     @property
     def is_flow(self) -> bool:

@@ -15,12 +15,14 @@ from catalog.detect.pipelines import Pipeline, number_of, variant_of
 from catalog.detect.text_encoders import find_encoders
 from catalog.families import FAMILIES, latent_channels, vae_family
 from catalog.files.folders import fingerprint, read_json, settings_of
+from catalog.files.plain_text import printable
 from catalog.files.weights import weights_files
 from contract.errors import ModelProblem
 from contract.values import ModelKind, ModelRef
 
 _OPTIONAL_COMPONENTS = ("depth_estimator",)
 _VAE_CHANNELS = 4
+_MOST_CLASS_NAME = 60
 _LEAST_TOKENS, _MOST_TOKENS = 8, 77
 
 
@@ -143,6 +145,7 @@ def _describe_checkpoint(folder: Path, name: str) -> ModelEntry:
         examples=own.examples,
         variant=variant,
         prediction=prediction,
+        scheduler=printable(str(scheduler.get("_class_name", "")), _MOST_CLASS_NAME),
         zero_snr=is_zero_snr,
         token_limit=token_limit,
         words=own.words,

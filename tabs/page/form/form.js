@@ -94,7 +94,7 @@ async function refreshModel(kept) {
 const USUAL = { sampler: "euler_a", schedule: "automatic", steps: 20, guidance: 7, width: 512, height: 512 };
 
 /** What a fresh form holds for a model. @param {any} model @param {any} [own] a person's own defaults for it */
-export function startValues(model, own = ownDefaults(model)) {
+export function startValues(model, own = ownDefaults(model) ?? {}) {
   const defaults = { ...(model?.defaults ?? USUAL), ...own };
   return {
     prompt: "",
@@ -200,7 +200,7 @@ function moveFrom(before, model) {
   if (JSON.stringify(now.guidance_methods) === JSON.stringify(before.guidance_methods))
     patch.guidance_methods = after.guidance_methods;
   const isUsual = now.width === before.width && now.height === before.height;
-  const isOwn = isUsual && ownDefaults(model).width;
+  const isOwn = isUsual && ownDefaults(model)?.width;
   const sized = isOwn ? undefined : model?.sizes?.[now.preset];
   if (now.preset !== "custom" || isUsual) {
     const [width, height] = sized ?? [after.width, after.height];

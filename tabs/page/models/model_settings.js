@@ -58,7 +58,7 @@ export function defaultsLine(own) {
  * @returns {[string, Node|string][]}
  */
 export function settingRows(model, { isMine, act, redraw }) {
-  const own = ownDefaults(model);
+  const own = ownDefaults(model) ?? {};
   const line = defaultsLine(own);
   const isChosen = form.get().model?.name === model.name;
   const remember = act(async () => {

@@ -179,7 +179,7 @@ function facts(model, settings) {
     ["Hash", model.short_hash ? h("span.mono", {}, model.short_hash) : "being computed"],
     ["Changed", model.modified ? moment(model.modified) : ""],
     ...settings,
-    ["Trigger words", wordChips(ownDefaults(model).trigger_words ?? model.trigger_words ?? [], "prompt")],
+    ["Trigger words", wordChips(ownDefaults(model)?.trigger_words ?? model.trigger_words ?? [], "prompt")],
     ["Negative", wordChips([model.advice?.negative_prompt].filter(Boolean), "negative_prompt")],
     ["Version", [model.about?.version, model.about?.base_model].filter(Boolean).join(" · ")],
     ["Author", model.about?.author],
