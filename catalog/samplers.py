@@ -12,6 +12,7 @@ from types import MappingProxyType
 from catalog.schedules import GRIDS, SCHEDULES, Schedule
 
 __all__ = [
+    "EDM_PREDICTIONS",
     "SAMPLERS",
     "SCHEDULES",
     "Sampler",
@@ -24,7 +25,10 @@ __all__ = [
 ]
 _ALL_SCHEDULES = tuple(SCHEDULES)
 _ZERO_SNR_SCHEDULE = "sgm_uniform"
-_DIFFUSION = ("epsilon", "v_prediction", "sample")
+EDM_PREDICTIONS = ("edm", "edm_v")
+_EDM_SCHEDULE = "karras"
+_SCHEDULED = ("epsilon", "v_prediction", "sample")  # of models that were trained on timesteps
+_DIFFUSION = (*_SCHEDULED, *EDM_PREDICTIONS)
 _FLOW = "flow_prediction"
 _ANY = (*_DIFFUSION, _FLOW)
 _SCHEDULER = "diffusers_scheduler:sample_with_scheduler"
@@ -56,7 +60,7 @@ class Sampler:
         discards_penultimate: A step more is spread, and the last noise level left out.
         guidance_factor: What guidance is multiplied by: methods of CFG++ count from 0 to 1.
         grids: Schedules that mean another one with this sampler.
-        predictions: What the model may predict, by diffusers' names.
+        predictions: What the model may predict, by diffusers' names; and EDM's network, of either sign.
         whole_timesteps: The model is evaluated at integers of its training grid only.
         is_variance_preserving: Its latents are scaled to unit variance at every noise level; those of the others are
             x0 + sigma * noise (Song et al. 2021, arXiv 2011.13456).
@@ -162,6 +166,7 @@ _SAMPLERS = (
         options={"scheduler": "DDIMScheduler", "clip_sample": False, "set_alpha_to_one": False},
         settings=("eta",),
         grids={"uniform": "leading", "sgm_uniform": "simple"},
+        predictions=_SCHEDULED,
         whole_timesteps=True,
         is_variance_preserving=True,
         takes_pure_noise=True,
@@ -174,6 +179,7 @@ _SAMPLERS = (
         "uniform",
         _SCHEDULER,
         options={"scheduler": "UniPCMultistepScheduler", "solver_type": "bh2", "solver_order": 2},
+        predictions=_SCHEDULED,
         whole_timesteps=True,
         is_variance_preserving=True,
         difference="A1111's UniPC is nearest to “UniPC bh1”, of order 3.",
@@ -187,6 +193,7 @@ _SAMPLERS = (
         ("automatic", "sgm_uniform", "simple"),
         is_stochastic=True,
         grids={"sgm_uniform": "distilled"},
+        predictions=_SCHEDULED,
         whole_timesteps=True,
         is_variance_preserving=True,
         takes_pure_noise=True,
@@ -367,6 +374,7 @@ _SAMPLERS = (
         is_stochastic=True,
         settings=("eta",),
         grids={"sgm_uniform": "distilled"},
+        predictions=_SCHEDULED,
         whole_timesteps=True,
     ),
     Sampler(
@@ -430,13 +438,21 @@ def grid_of(sampler: Sampler, schedule: str) -> Schedule:
     return GRIDS[sampler.grids.get(schedule, schedule)]
 
 
-def schedules_for(sampler: Sampler, *, zero_snr: bool = False, is_flow: bool = False) -> tuple[str, ...]:
+def schedules_for(
+    sampler: Sampler, *, zero_snr: bool = False, is_flow: bool = False, is_edm: bool = False
+) -> tuple[str, ...]:
     """List the ids of the schedules that go with a sampler; none where it doesn't go with the model.
 
     Args:
         zero_snr: The model was trained to zero terminal signal-to-noise ratio.
         is_flow: The model is one of rectified flow, for which no table of sigmas was searched.
+        is_edm: The model is one of EDM, which was trained on sigmas and has no timesteps to be even in.
     """
+    if is_edm and not set(EDM_PREDICTIONS) <= set(sampler.predictions):
+        return ()
+    if is_edm:
+        grids = {schedule: grid_of(sampler, schedule) for schedule in sampler.schedules}
+        return tuple(one for one, grid in grids.items() if not grid.is_even_in_time and not grid.tables)
     if is_flow and _FLOW not in sampler.predictions:
         return ()
     if is_flow:
@@ -446,8 +462,10 @@ def schedules_for(sampler: Sampler, *, zero_snr: bool = False, is_flow: bool = F
     return tuple(schedule for schedule in sampler.schedules if grid_of(sampler, schedule).suits_zero_snr)
 
 
-def resolve_schedule(sampler: Sampler, schedule: str, *, zero_snr: bool = False) -> str:
-    """Resolve "automatic"; other ids pass through. Zero-SNR models need trailing steps."""
+def resolve_schedule(sampler: Sampler, schedule: str, *, zero_snr: bool = False, is_edm: bool = False) -> str:
+    """Resolve "automatic"; other ids pass through. Zero-SNR models need trailing steps, EDM's the paper's."""
     if schedule != "automatic":
         return schedule
+    if is_edm:
+        return _EDM_SCHEDULE
     return _ZERO_SNR_SCHEDULE if zero_snr else sampler.automatic

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from catalog.families import FAMILIES
 from catalog.guidance import changes_unet
-from catalog.samplers import SAMPLERS, resolve_schedule
+from catalog.samplers import EDM_PREDICTIONS, SAMPLERS, resolve_schedule
 from catalog.upscalers import UPSCALERS
 from contract.errors import InvalidRecipe
 from contract.prompt import Part
@@ -394,7 +394,8 @@ def sampling_of(recipe: Recipe, bundle: Bundle) -> Sampling:
     schedule = recipe.schedule
     if recipe.sampler in SAMPLERS:
         zero_snr = bool(config.get("rescale_betas_zero_snr"))
-        schedule = resolve_schedule(SAMPLERS[recipe.sampler], schedule, zero_snr=zero_snr)
+        is_edm = config.get("prediction_type") in EDM_PREDICTIONS
+        schedule = resolve_schedule(SAMPLERS[recipe.sampler], schedule, zero_snr=zero_snr, is_edm=is_edm)
     device, table = bundle.device.torch_device, bundle.family.facts.sigma_table
     return sampling_for(recipe.sampler, schedule, recipe.steps, config, device, recipe.sampling, table)
 

@@ -60,18 +60,20 @@ class Sampling:
         if known is not None:
             return known
         times = self.table.timesteps_at(sigma[None].numpy())
-        if self.sampler.whole_timesteps:
+        if self.sampler.whole_timesteps and not self.table.is_edm:
             times = np.round(times)
         device = next(iter(self.levels.values())).timestep.device
         timestep = torch.from_numpy(times).to(self.timesteps.dtype).to(device)
-        return make_noise_levels(sigma[None], timestep, self.space, self.prediction_type)[0]
+        sigma_data = self.table.sigma_data or 1.0
+        return make_noise_levels(sigma[None], timestep, self.space, self.prediction_type, sigma_data)[0]
 
     def steps_until(self, share: float) -> int:
         """Steps that begin within a share of the noise levels that the model was trained on, from pure noise on.
 
         Source: diffusers' denoising_end.
         """
-        return int((self.timesteps >= round(self.table.train_steps * (1 - share))).sum())
+        places = self.table.places_at(self.sigmas[:-1].numpy()) if self.table.is_edm else self.timesteps
+        return int((places >= round(self.table.train_steps * (1 - share))).sum())
 
     def told_to(self, config: Mapping[str, Any]) -> "Sampling":
         """The same noise levels as another model is told them, by its scheduler configuration.
@@ -86,11 +88,12 @@ class Sampling:
             return self
         sigmas = self.sigmas[:-1]
         times = table.timesteps_at(sigmas.numpy())
-        if self.sampler.whole_timesteps:
+        if self.sampler.whole_timesteps and not table.is_edm:
             times = np.round(times)
         timesteps = torch.from_numpy(times).to(self.timesteps.dtype)
         device = next(iter(self.levels.values())).timestep.device
-        levels = make_noise_levels(sigmas, timesteps.to(device), self.space, prediction_type)
+        sigma_data = table.sigma_data or 1.0
+        levels = make_noise_levels(sigmas, timesteps.to(device), self.space, prediction_type, sigma_data)
         known = dict(zip(sigmas.tolist(), levels, strict=True))
         return replace(self, table=table, prediction_type=prediction_type, timesteps=timesteps, levels=known)
 
@@ -130,15 +133,19 @@ def sampling_for(
     prediction_type = _prediction_of(config, row)
     with blame_config("The model's scheduler_config.json can't be used", "Download the model again."):
         table = make_noise_table(config, takes_pure_noise=row.takes_pure_noise)
-        if table.is_flow and grid_of(row, schedule).tables:
+        grid = grid_of(row, schedule)
+        if (table.is_flow and grid.tables) or (table.is_edm and (grid.tables or grid.is_even_in_time)):
             raise InvalidRecipe(
                 f"{SCHEDULES[schedule].label} has no noise levels for a model that predicts “{prediction_type}”.",
-                "Use Simple or SGM Uniform.",
+                "Use Simple or SGM Uniform." if table.is_flow else "Use Karras or Exponential.",
                 field="schedule",
             )
         sigmas, timesteps = _spread(row, schedule, steps, table, settings or SamplerSettings(), sigma_table)
     space = _space(row, table)
-    levels = make_noise_levels(sigmas, timesteps.to(device), space, prediction_type)
+    levels = make_noise_levels(sigmas, timesteps.to(device), space, prediction_type, table.sigma_data or 1.0)
+    init_noise_sigma = torch.ones(()) if space is Space.VARIANCE_PRESERVING else sigmas[0]
+    if table.is_edm:
+        init_noise_sigma = (sigmas[0] ** 2 + 1) ** 0.5  # as diffusers begins
     options = dict(row.options)
     for name in row.settings:
         value = getattr(settings, name, None)
@@ -152,7 +159,7 @@ def sampling_for(
         torch.cat([sigmas, torch.zeros(1)]),
         timesteps,
         dict(zip(sigmas.tolist(), levels, strict=True)),
-        init_noise_sigma=torch.ones(()) if space is Space.VARIANCE_PRESERVING else sigmas[0],
+        init_noise_sigma=init_noise_sigma,
         options=options,
     )
 
@@ -178,7 +185,7 @@ def _prediction_of(config: Mapping[str, Any], row: Sampler) -> str:
 def _space(row: Sampler, table: NoiseTable) -> Space:
     if table.is_flow:
         return Space.FLOW
-    return Space.VARIANCE_PRESERVING if row.is_variance_preserving else Space.VARIANCE_EXPLODING
+    return Space.VARIANCE_PRESERVING if row.is_variance_preserving and not table.is_edm else Space.VARIANCE_EXPLODING
 
 
 def _spread(
@@ -186,6 +193,7 @@ def _spread(
 ) -> tuple[Tensor, Tensor]:
     """The sigma of each step, float32, and the timestep that the model takes there; falling, (steps,)."""
     grid = grid_of(row, schedule)
+    is_whole = row.whole_timesteps and not table.is_edm
     discards = settings.discard_penultimate
     if discards is None:
         # The levels of a model of zero SNR are even in time: the last is no small one, and few steps can't spare it.
@@ -210,7 +218,7 @@ def _spread(
             sigmas = getattr(schedules, grid.id)(count, least, most, **rho)
         sigmas = sigmas[:steps]
         timesteps = table.timesteps_at(sigmas)
-        if row.whole_timesteps:
+        if is_whole:
             timesteps = np.floor(timesteps) if grid.is_floored else np.round(timesteps)
-    times = timesteps.astype(np.int64 if row.whole_timesteps else np.float32)
+    times = timesteps.astype(np.int64 if is_whole else np.float32)
     return torch.from_numpy(sigmas.astype(np.float32)), torch.from_numpy(times)
