@@ -38,6 +38,7 @@ from studio.workers.process import ProcessWorker
 FIGURES = ("4", "5", "13", "17", "page")
 SHAPES = {"medium": MEDIUM, "sd15": SD15, "sdxl": SDXL, "sd35": SD35_MEDIUM}
 LARGE = ("sdxl", "sd35")
+_WITH_TWO = {"5", "page"}
 _LOOK_S = 0.002
 
 
@@ -234,7 +235,8 @@ def _load(ref: ModelRef, path: str, storage: StorageChoice) -> tuple[int, ...]:
 def measure_all(wanted: argparse.Namespace) -> Iterator[Figure]:
     """The wanted figures, each when it is measured."""
     storage: StorageChoice = "half" if wanted.shape in LARGE else "full"
-    with checkpoints(SHAPES[wanted.shape], 2) as (one, other):
+    with checkpoints(SHAPES[wanted.shape], 2 if _WITH_TWO & set(wanted.figures) else 1) as made_now:
+        one, other = made_now[0], made_now[-1]
         made: dict[str, Callable[[], Figure]] = {
             "4": lambda: figure(
                 "4",
