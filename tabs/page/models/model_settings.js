@@ -17,7 +17,7 @@ const PREDICTIONS = {
 };
 
 /** What the form holds that is not as the model itself has it. */
-export function differing(model, now) {
+function differing(model, now) {
   const usual = startValues(model, {});
   const found = /** @type {Object<string, any>} */ ({});
   for (const name of ["sampler", "schedule", "vae", "negative_prompt"])
@@ -33,7 +33,7 @@ export function differing(model, now) {
 }
 
 /** "Euler a · 30 steps · guidance 6", of what is remembered. */
-export function defaultsLine(own) {
+function defaultsLine(own) {
   const { labels, schedules } = config;
   return [
     own.sampler && samplerLabel(own.sampler),
