@@ -28,8 +28,9 @@ _ZERO_SNR_SCHEDULE = "sgm_uniform"
 EDM_PREDICTIONS = ("edm", "edm_v")
 _EDM_SCHEDULE = "karras"
 _SCHEDULED = ("epsilon", "v_prediction", "sample")  # of models that were trained on timesteps
-_DIFFUSION = (*_SCHEDULED, *EDM_PREDICTIONS)
 _FLOW = "flow_prediction"
+_FLOW_SCHEDULE = "sgm_uniform"
+_DIFFUSION = (*_SCHEDULED, *EDM_PREDICTIONS)
 _ANY = (*_DIFFUSION, _FLOW)
 _SCHEDULER = "diffusers_scheduler:sample_with_scheduler"
 _CHURN = ("s_churn", "s_tmin", "s_tmax", "s_noise")
@@ -64,6 +65,8 @@ class Sampler:
         whole_timesteps: The model is evaluated at integers of its training grid only.
         is_variance_preserving: Its latents are scaled to unit variance at every noise level; those of the others are
             x0 + sigma * noise (Song et al. 2021, arXiv 2011.13456).
+        follows_flow: Solves rectified flow in its own latents; others in those of x0 + sigma * noise, which are the
+            same over the share of x0.
         takes_pure_noise: Can begin at zero signal, where sigma is infinite; others begin at a signal of 2^-12 there.
         difference: How it differs from the sampler of this name in other programs, as a sentence.
     """
@@ -85,9 +88,10 @@ class Sampler:
     discards_penultimate: bool = False
     guidance_factor: float = 1.0
     grids: Mapping[str, str] = field(default_factory=dict, hash=False)
-    predictions: tuple[str, ...] = _DIFFUSION
+    predictions: tuple[str, ...] = _ANY
     whole_timesteps: bool = False
     is_variance_preserving: bool = False
+    follows_flow: bool = False
     takes_pure_noise: bool = False
     difference: str = ""
 
@@ -113,7 +117,7 @@ _SAMPLERS = (
         "uniform",
         "euler:sample_euler",
         settings=_CHURN,
-        predictions=_ANY,
+        follows_flow=True,
     ),
     Sampler(
         "euler_a",
@@ -132,7 +136,7 @@ _SAMPLERS = (
         "heun:sample_heun",
         order=2,
         settings=_CHURN,
-        predictions=_ANY,
+        follows_flow=True,
     ),
     Sampler(
         "dpmpp_2m",
@@ -142,6 +146,7 @@ _SAMPLERS = (
         "dpmpp:sample_dpmpp_2m",
         whole_timesteps=True,
         is_variance_preserving=True,
+        follows_flow=True,
     ),
     Sampler(
         "dpmpp_2m_sde",
@@ -155,6 +160,7 @@ _SAMPLERS = (
         settings=_ANCESTRAL,
         whole_timesteps=True,
         is_variance_preserving=True,
+        follows_flow=True,
     ),
     Sampler(
         "ddim",
@@ -207,7 +213,7 @@ _SAMPLERS = (
         order=2,
         settings=_CHURN,
         discards_penultimate=True,
-        predictions=_ANY,
+        follows_flow=True,
     ),
     Sampler(
         "dpm_2_a",
@@ -220,7 +226,7 @@ _SAMPLERS = (
         settings=_ANCESTRAL,
         discards_penultimate=True,
     ),
-    Sampler("lms", "LMS", ("k_lms",), "uniform", "multistep:sample_lms", predictions=_ANY),
+    Sampler("lms", "LMS", ("k_lms",), "uniform", "multistep:sample_lms", follows_flow=True),
     Sampler(
         "dpmpp_2s_a",
         "DPM++ 2S a",
@@ -285,6 +291,7 @@ _SAMPLERS = (
         grids=_TO_THE_LEAST,
         typical_evaluations=50,
         settings=_ANCESTRAL,
+        predictions=_DIFFUSION,
         difference="The number of steps changes nothing: it makes as many as it needs.",
     ),
     Sampler(
@@ -307,10 +314,10 @@ _SAMPLERS = (
         "heun:sample_heunpp2",
         order=3,
         settings=_CHURN,
-        predictions=_ANY,
+        follows_flow=True,
     ),
-    Sampler("ipndm", "IPNDM", ("k_ipndm",), "uniform", "multistep:sample_ipndm", predictions=_ANY),
-    Sampler("ipndm_v", "IPNDM_V", ("k_ipndm_v",), "uniform", "multistep:sample_ipndm_v", predictions=_ANY),
+    Sampler("ipndm", "IPNDM", ("k_ipndm",), "uniform", "multistep:sample_ipndm", follows_flow=True),
+    Sampler("ipndm_v", "IPNDM_V", ("k_ipndm_v",), "uniform", "multistep:sample_ipndm_v", follows_flow=True),
     Sampler("deis", "DEIS", ("k_deis",), "uniform", "multistep:sample_deis"),
     Sampler(
         "unipc_bh1",
@@ -392,7 +399,7 @@ _SAMPLERS = (
         ("k_gradient_estimation",),
         "uniform",
         "multistep:sample_gradient_estimation",
-        predictions=_ANY,
+        follows_flow=True,
     ),
     Sampler(
         "sa_solver",
@@ -462,10 +469,19 @@ def schedules_for(
     return tuple(schedule for schedule in sampler.schedules if grid_of(sampler, schedule).suits_zero_snr)
 
 
-def resolve_schedule(sampler: Sampler, schedule: str, *, zero_snr: bool = False, is_edm: bool = False) -> str:
-    """Resolve "automatic"; other ids pass through. Zero-SNR models need trailing steps, EDM's the paper's."""
+def resolve_schedule(
+    sampler: Sampler, schedule: str, *, zero_snr: bool = False, is_flow: bool = False, is_edm: bool = False
+) -> str:
+    """Resolve "automatic"; other ids pass through.
+
+    Zero-SNR models need trailing steps, EDM's the paper's. For rectified flow, steps even in time down to the
+    last level suit solvers that count in it; others extrapolate through the last of them, which is long in log sigma.
+    """
     if schedule != "automatic":
         return schedule
     if is_edm:
         return _EDM_SCHEDULE
+    if is_flow:
+        is_even = sampler.follows_flow and grid_of(sampler, sampler.automatic).is_even_in_time
+        return sampler.automatic if is_even else _FLOW_SCHEDULE
     return _ZERO_SNR_SCHEDULE if zero_snr else sampler.automatic

@@ -59,8 +59,8 @@ class NoiseLevel:
         """The estimate of x0 from latents and what the model predicts of them; all (1, C, h, w).
 
         epsilon is the noise, sample x0; v is alpha * noise - sigma * x0 of latents at unit variance (Salimans and
-        Ho 2022, arXiv 2202.00512); flow_prediction is noise - x0. EDM's network F gives c_skip * x + c_out * F; by
-        edm_v the sign of c_out is turned.
+        Ho 2022, arXiv 2202.00512); flow_prediction is noise - x0, of latents over their
+        scale. EDM's network F gives c_skip * x + c_out * F; by edm_v the sign of c_out is turned.
         """
         if self.prediction_type == "epsilon":
             return (x - self.sigma * prediction) / self.alpha
@@ -71,7 +71,7 @@ class NoiseLevel:
         if self.prediction_type in EDM_PREDICTIONS:
             c_skip, c_out = self._edm_factors()
             return c_skip * x + c_out * prediction
-        return x - self.sigma * prediction
+        return x / self.scale - self.sigma / self.scale * prediction
 
     def prediction(self, x: Tensor, denoised: Tensor) -> Tensor:
         """What the model would have to predict of latents for this estimate of x0: the inverse of `denoised`."""
@@ -84,7 +84,7 @@ class NoiseLevel:
         if self.prediction_type in EDM_PREDICTIONS:
             c_skip, c_out = self._edm_factors()
             return (denoised - c_skip * x) / c_out
-        return (x - denoised) / self.sigma
+        return (x - denoised * self.scale) / self.sigma
 
     def _edm_factors(self) -> tuple[Tensor, Tensor]:
         """c_skip and c_out; Karras et al. 2022, table 1."""
@@ -99,6 +99,7 @@ def make_noise_levels(
     alphas, noises = space.alpha_and_sigma(sigmas)
     variances = torch.ones_like(sigmas)
     if space is Space.VARIANCE_EXPLODING:
-        variances = sigmas**2 + sigma_data**2
+        is_flow = prediction_type == "flow_prediction"  # which takes latents whose shares of x0 and noise sum up to 1
+        variances = (sigmas + 1) ** 2 if is_flow else sigmas**2 + sigma_data**2
     rows = zip(timesteps, alphas, noises, variances**0.5, variances, strict=True)
     return [NoiseLevel(*row, prediction_type, sigma_data) for row in rows]

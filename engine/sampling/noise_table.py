@@ -62,6 +62,11 @@ class NoiseTable:
         """Whether it is one of EDM."""
         return self.sigma_data > 0
 
+    @property
+    def has_timesteps(self) -> bool:
+        """Whether the model was trained on the timesteps of a grid, and not on any noise level."""
+        return not self.is_flow and not self.is_edm
+
     def places_at(self, sigmas: np.ndarray) -> np.ndarray:
         """Where in the table these sigmas of EDM are, float64: what timesteps are to other models."""
         places: np.ndarray = np.interp(sigmas, self.sigmas, np.arange(self.train_steps))
@@ -88,6 +93,12 @@ class NoiseTable:
         share = np.clip((low - log_sigmas) / (low - high), 0, 1)
         timesteps = (1 - share) * below + share * (below + 1)
         return timesteps
+
+
+def exploding(shares: np.ndarray) -> np.ndarray:
+    """Noise over signal at these shares of noise of rectified flow; of pure noise a finite number, as for zero SNR."""
+    sigmas: np.ndarray = shares / np.maximum(1 - shares, _SMALLEST_SIGNAL**0.5)
+    return sigmas
 
 
 def make_noise_table(config: Mapping[str, Any], *, takes_pure_noise: bool = False) -> NoiseTable:

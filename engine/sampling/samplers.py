@@ -18,7 +18,7 @@ from contract.parts import SamplerSettings
 from engine.checkpoints.foreign_config import blame_config
 from engine.sampling import schedules
 from engine.sampling.noise_levels import NoiseLevel, Space, make_noise_levels
-from engine.sampling.noise_table import NoiseTable, make_noise_table
+from engine.sampling.noise_table import NoiseTable, exploding, make_noise_table
 
 _PREDICTION_TYPES = tuple({name: None for sampler in SAMPLERS.values() for name in sampler.predictions})
 
@@ -54,14 +54,22 @@ class Sampling:
         """Steps of the whole run."""
         return len(self.sigmas) - 1
 
+    @property
+    def begins_at_noise(self) -> bool:
+        """Whether the model's first level is noise alone, at a sigma that stands for infinity."""
+        return self.table.is_zero_snr or (self.table.is_flow and self.space is Space.VARIANCE_EXPLODING)
+
+    def sigmas_at(self, timesteps: np.ndarray) -> np.ndarray:
+        """Noise levels of this run at timesteps of the table; float64."""
+        sigmas = self.table.sigmas_at(timesteps)
+        return exploding(sigmas) if self.table.is_flow and self.space is Space.VARIANCE_EXPLODING else sigmas
+
     def level(self, sigma: Tensor) -> NoiseLevel:
         """The model at a sigma, which a solver may choose between two of the schedule's."""
         known = self.levels.get(float(sigma))
         if known is not None:
             return known
-        times = self.table.timesteps_at(sigma[None].numpy())
-        if self.sampler.whole_timesteps and not self.table.is_edm:
-            times = np.round(times)
+        times = self._timesteps_at(self.table, sigma[None])
         device = next(iter(self.levels.values())).timestep.device
         timestep = torch.from_numpy(times).to(self.timesteps.dtype).to(device)
         sigma_data = self.table.sigma_data or 1.0
@@ -87,15 +95,19 @@ class Sampling:
         if prediction_type == self.prediction_type and np.array_equal(table.sigmas, self.table.sigmas):
             return self
         sigmas = self.sigmas[:-1]
-        times = table.timesteps_at(sigmas.numpy())
-        if self.sampler.whole_timesteps and not table.is_edm:
-            times = np.round(times)
+        times = self._timesteps_at(table, sigmas)
         timesteps = torch.from_numpy(times).to(self.timesteps.dtype)
         device = next(iter(self.levels.values())).timestep.device
         sigma_data = table.sigma_data or 1.0
         levels = make_noise_levels(sigmas, timesteps.to(device), self.space, prediction_type, sigma_data)
         known = dict(zip(sigmas.tolist(), levels, strict=True))
         return replace(self, table=table, prediction_type=prediction_type, timesteps=timesteps, levels=known)
+
+    def _timesteps_at(self, table: NoiseTable, sigmas: Tensor) -> np.ndarray:
+        if table.is_flow and self.space is Space.VARIANCE_EXPLODING:
+            sigmas = sigmas / (1 + sigmas)
+        times = table.timesteps_at(sigmas.numpy())
+        return np.round(times) if self.sampler.whole_timesteps and table.has_timesteps else times
 
     def add_noise(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """Noise-free latents at a noise level of this run, in its space; all (1, C, h, w)."""
@@ -142,6 +154,8 @@ def sampling_for(
             )
         sigmas, timesteps = _spread(row, schedule, steps, table, settings or SamplerSettings(), sigma_table)
     space = _space(row, table)
+    if table.is_flow and space is Space.VARIANCE_EXPLODING:
+        sigmas = torch.from_numpy(exploding(sigmas.double().numpy())).float()
     levels = make_noise_levels(sigmas, timesteps.to(device), space, prediction_type, table.sigma_data or 1.0)
     init_noise_sigma = torch.ones(()) if space is Space.VARIANCE_PRESERVING else sigmas[0]
     if table.is_edm:
@@ -183,9 +197,11 @@ def _prediction_of(config: Mapping[str, Any], row: Sampler) -> str:
 
 
 def _space(row: Sampler, table: NoiseTable) -> Space:
-    if table.is_flow:
+    if table.is_flow and row.follows_flow:
         return Space.FLOW
-    return Space.VARIANCE_PRESERVING if row.is_variance_preserving and not table.is_edm else Space.VARIANCE_EXPLODING
+    if row.is_variance_preserving and table.has_timesteps:
+        return Space.VARIANCE_PRESERVING
+    return Space.VARIANCE_EXPLODING
 
 
 def _spread(
@@ -193,7 +209,7 @@ def _spread(
 ) -> tuple[Tensor, Tensor]:
     """The sigma of each step, float32, and the timestep that the model takes there; falling, (steps,)."""
     grid = grid_of(row, schedule)
-    is_whole = row.whole_timesteps and not table.is_edm
+    is_whole = row.whole_timesteps and table.has_timesteps
     discards = settings.discard_penultimate
     if discards is None:
         # The levels of a model of zero SNR are even in time: the last is no small one, and few steps can't spare it.
@@ -204,7 +220,7 @@ def _spread(
         if table.is_flow and grid.ends_shifted:
             last = table.train_steps - 1
             timesteps = last - (last - timesteps) * (1 - (table.train_steps * table.sigmas[0] - 1) / last)
-        if row.whole_timesteps:
+        if is_whole:
             timesteps = np.round(timesteps)
         sigmas = table.sigmas_at(timesteps.astype(np.float32))
         if table.is_flow:

@@ -66,7 +66,7 @@ def choose_sampler(name: str | None, schedule: str | None, entry: ModelEntry) ->
             f"Use {', '.join(labels[:-1])} or {labels[-1]}.",
             field="schedule",
         )
-    return sampler, resolve_schedule(sampler, found.id, zero_snr=entry.is_zero_snr, is_edm=entry.is_edm)
+    return sampler, resolve_schedule(sampler, found.id, **kinds)
 
 
 def check_settings(settings: SamplerSettings | None, passes: Sequence[tuple[Sampler, str]]) -> SamplerSettings | None:
