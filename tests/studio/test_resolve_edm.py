@@ -62,7 +62,7 @@ def test_a_draft_that_says_nothing_gets_what_the_makers_advise(models: ModelList
         ("playground", {"refiner": {"model": "cosxl"}}, "refiner.model", "scaled"),
         (
             "playground",
-            {"guidance_methods": [{"id": "epsilon_scaling", "values": {"scale": 1.01}}]},
+            {"guidance_methods": ({"id": "epsilon_scaling", "values": {"scale": 1.01}},)},
             "guidance_methods.0.id",
             "a model of EDM",
         ),
