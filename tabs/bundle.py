@@ -13,6 +13,8 @@ from graphlib import CycleError, TopologicalSorter
 
 _IMPORT = re.compile(r'^import \{ ([\w$]+(?:, [\w$]+)*) \} from "(\.{1,2}/[\w./]+\.js)";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async function|function|class|const) ([\w$]+))", re.MULTILINE)
+# On lines of their own; they are for those who read page/, and a tenth of what would travel.
+_COMMENT = re.compile(r"^[ \t]*(?://.*|/\*\*(?:[^*]|\*(?!/))*\*/[ \t]*)\n", re.MULTILINE)
 _LEFT_OVER = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 
 
@@ -56,7 +58,7 @@ def _as_function(name: str, sources: Mapping[str, str]) -> str:
             raise ValueError(f"{name} imports {', '.join(sorted(missing))}, which {module} does not export")
         return f"const {{ {names} }} = {_variable(module)};"
 
-    body = _EXPORT.sub("", _IMPORT.sub(fetched, sources[name]))
+    body = _COMMENT.sub("", _EXPORT.sub("", _IMPORT.sub(fetched, sources[name])))
     if unknown := _LEFT_OVER.search(body):
         raise ValueError(f"{name}: this form can't be joined: {unknown[0]}")
     given = ", ".join(_EXPORT.findall(sources[name]))

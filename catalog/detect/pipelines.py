@@ -34,8 +34,11 @@ _OTHER_PIPELINES: Mapping[str, str] = MappingProxyType(
         "DDPM": "a model without text",
         "EasyAnimate": "EasyAnimate, a video model",
         "Flax": "in Flax",
+        "Flux2": "Flux 2",
+        "GlmImage": "GLM-Image",
         "HiDream": "HiDream",
         "HunyuanDiT": "Hunyuan-DiT",
+        "HunyuanImage": "Hunyuan Image",
         "HunyuanVideo": "Hunyuan Video",
         "I2VGenXL": "I2VGen-XL, a video model",
         "IF": "DeepFloyd IF",
@@ -72,6 +75,7 @@ _OTHER_PIPELINES: Mapping[str, str] = MappingProxyType(
         "VersatileDiffusion": "Versatile Diffusion",
         "Wan": "Wan, a video model",
         "Wuerstchen": "Würstchen",
+        "Zero1to3": "a model of turned views (Zero123)",
         "ZImage": "Z-Image",
     }
 )
@@ -109,6 +113,7 @@ class Pipeline:
             if family.runs:
                 continue
             is_its_pipeline = family.pipeline and self.class_name.startswith(family.pipeline)
+            is_its_pipeline = is_its_pipeline and all(len(start) <= len(family.pipeline) for start in named)
             if is_its_pipeline or (transformer and transformer == family.transformer):
                 return refused_family("checkpoint", family.id)
         if named:

@@ -4,6 +4,7 @@ from catalog.families.family import CheckpointHeader, Family, LatentFormat, Tran
 from catalog.families.sniffed import NotAMatch, Sniffed
 from catalog.files.tensor_names import Tensors, has_prefix
 
+_BY_INPUTS = {384: "Flux Fill", 128: "Flux Canny or Depth"}  # latents and what is beside them
 _POOLED = "time_text_embed.text_embedder.linear_1.weight"
 
 
@@ -16,8 +17,10 @@ def claim_flux(family: Family, header: CheckpointHeader) -> Sniffed:
         is_diffusers = has_prefix(names, "single_transformer_blocks.0.")
     if not is_original and not is_diffusers:
         raise NotAMatch
+    first = names.get("img_in.weight") or names.get("x_embedder.weight")
+    kind = _BY_INPUTS.get(first.shape[-1] if first is not None and first.shape else 0)
     has_guidance = "guidance_in.in_layer.weight" in names or has_prefix(names, "time_text_embed.guidance_embedder.")
-    return Sniffed("checkpoint", family.id, detail="Flux dev" if has_guidance else "Flux schnell")
+    return Sniffed("checkpoint", family.id, detail=kind or ("Flux dev" if has_guidance else "Flux schnell"))
 
 
 def is_flux_controlnet(header: Tensors) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from catalog.detect.entries import ModelEntry
 from catalog.families import FAMILIES
+from contract.errors import StudioError
 from contract.values import PREDICTIONS, Prediction
 from studio.storage.database import Database
 
@@ -38,9 +39,13 @@ class SetPredictions:
         return predicting(entry, self._all().get(entry.ref.name))
 
     def _all(self) -> dict[str, Prediction]:
+        """All of them; none while the database can't be read, when no job is taken either."""
         with self._lock:
             if self._known is None:
-                rows = self._database.rows("SELECT model, prediction FROM model_predictions")
+                try:
+                    rows = self._database.rows("SELECT model, prediction FROM model_predictions")
+                except StudioError:
+                    return {}
                 self._known = {row["model"]: row["prediction"] for row in rows if row["prediction"] in PREDICTIONS}
             return self._known
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from contract.records import EngineStatus, ResidentModel
-from contract.tasks import Download, Merge
+from contract.tasks import Download, Generate, Merge
 from studio.downloads import download_task
 from studio.jobs.engine_pool import summarize
 from tests.browser.test_layout import WIDTHS, check
@@ -155,6 +155,26 @@ def test_a_persons_settings_for_a_model_are_remembered_come_back_and_are_forgott
     sheet.get_by_role("button", name="Forget").click()
     expect(sheet).to_contain_text("As the model has them.")
     assert held() == ["4", ""]
+    sheet.get_by_role("button", name="Change").click()
+    sheet.get_by_role("textbox", name="Trigger words of Spare").fill("ink wash, , old paper")
+    sheet.get_by_role("button", name="Save").click()
+    sheet.get_by_role("button", name="old paper", exact=True).click()
+    assert page.evaluate("darkroom.form.get().prompt") == "old paper"
+    sheet.get_by_role("button", name="old paper", exact=True).click()
+    assert page.evaluate("darkroom.form.get().prompt") == ""
+
+
+def test_a_recipe_that_says_what_its_model_predicts_is_sent_so(visit_models: Visit, own_site: Site) -> None:
+    page = visit_models().page
+    page.evaluate("darkroom.form.set({...darkroom.form.get(), prompt: 'sea', prediction: 'v_prediction'})")
+    page.get_by_role("tab", name="Text to image").click()
+    page.get_by_role("button", name="Generate", exact=True).click()
+
+    def predictions() -> list[str | None]:
+        jobs = own_site.studio._queue.records("state != 'x'", ())
+        return [job.task.recipe.model.prediction for job in jobs if isinstance(job.task, Generate)]
+
+    until(lambda: predictions() == ["v_prediction"])
 
 
 def test_whether_a_model_is_distilled_is_asked_once(visit_models: Visit) -> None:

@@ -24,6 +24,30 @@ TOLD = {
 ALIKE = {"ControlNetModel": "controlnet", "UNet2DConditionModel": "checkpoint"}
 
 
+# By whose words those that are not run are told.
+CALLED = {
+    "AuraFlowTransformer2DModel": "AuraFlow",
+    "ChromaTransformer2DModel": "Chroma",
+    "CogVideoXTransformer3DModel": "CogVideoX, a video model",
+    "CogView3PlusTransformer2DModel": "CogView",
+    "CogView4Transformer2DModel": "CogView",
+    "Flux2Transformer2DModel": "Flux 2",
+    "FluxTransformer2DModel": "Flux schnell",
+    "HunyuanImageTransformer2DModel": "Hunyuan Image",
+    "HunyuanVideoTransformer3DModel": "Hunyuan Video",
+    "Kandinsky3UNet": "Kandinsky 3",
+    "Lumina2Transformer2DModel": "Lumina",
+    "MochiTransformer3DModel": "Mochi",
+    "PriorTransformer": "a prior",
+    "QwenImageTransformer2DModel": "Qwen-Image",
+    "SanaTransformer2DModel": "Sana",
+    "UNet3DConditionModel": "a video model",
+    "UNetSpatioTemporalConditionModel": "Stable Video Diffusion",
+    "WanTransformer3DModel": "Wan",
+    "ZImageTransformer2DModel": "Z-Image",
+}
+
+
 def built() -> Iterator[tuple[str, torch.nn.Module]]:
     for name, kind in inspect.getmembers(diffusers, inspect.isclass):
         if issubclass(kind, torch.nn.Module):
@@ -52,6 +76,10 @@ def test_no_model_of_diffusers_is_taken_for_another(monkeypatch: pytest.MonkeyPa
     found = {name: told(module) for name, module in built()}
     assert len(found) > 60 and set(TOLD) <= set(found)
     assert {name: sniffed for name, sniffed in found.items() if not is_right(name, sniffed)} == {}
+    wrongly = {
+        name: found[name].problem for name, words in CALLED.items() if f"It is {words}" not in found[name].problem
+    }
+    assert wrongly == {}
 
 
 def is_right(name: str, sniffed: Sniffed) -> bool:

@@ -30,6 +30,13 @@ OTHERS = {
     "Stable Cascade": ("clip_txt_mapper.weight",),
     "PixArt": ("x_embedder.proj.weight", "t_block.1.weight", "y_embedder.y_proj.fc1.weight"),
     "Z-Image": ("cap_pad_token", "cap_embedder.1.weight"),
+    "Flux 2": ("double_stream_modulation_img.lin.weight", "double_blocks.0.img_attn.qkv.weight"),
+    "Stable Cascade (stage B)": ("clip_txt_pooled_mapper.weight", "effnet_mapper.0.weight"),
+    "stage A": ("in_block.1.weight", "out_block.0.weight"),
+    "HiDream": ("caption_projection.0.linear.weight", "double_stream_blocks.0.block.attn1.to_q.weight"),
+    "Kolors": ("encoder_hid_proj.weight", "conv_in.weight", "add_embedding.linear_1.weight"),
+    "DeepFloyd IF": ("encoder_hid_proj.weight", "conv_in.weight", "encoder_hid_proj.bias"),
+    "Lumina 2": ("cap_embedder.1.weight", "context_refiner.0.attention.qkv.weight"),
 }
 
 
@@ -201,6 +208,15 @@ CASES: dict[str, Case] = {
         {"detail": "SD 3.5 large", "has_vae": False},
     ),
     "flux dev": Case(layouts.flux_transformer, ("checkpoint", "flux"), {"detail": "Flux dev"}, "Flux dev"),
+    "flux fill": Case(
+        lambda: layouts.flux_transformer() | {"img_in.weight": (3072, 384)},
+        ("checkpoint", "flux"),
+        {"detail": "Flux Fill"},
+        "Flux Fill",
+    ),
+    "flux depth": Case(
+        lambda: layouts.flux_transformer() | {"img_in.weight": (3072, 128)}, ("checkpoint", "flux"), words="Depth"
+    ),
     "flux schnell, in a checkpoint": Case(
         lambda: below(UNET, layouts.flux_transformer(has_guidance=False)) | below("vae.", layouts.ldm_vae(16, False)),
         ("checkpoint", "flux"),

@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler, StableDiffusionXLPipeline
+from diffusers import (
+    EDMDPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionXLPipeline,
+)
 
 from catalog.models import ModelEntry, describe
 from contract.recipe import Recipe
@@ -135,3 +140,10 @@ def test_a_picture_can_be_where_it_begins(
     hires = {"scale": 1.5, "upscaler": "latent", "strength": 0.6}
     recipe = recipe_for(entry, sampler="euler_a", schedule="karras", hires=hires)
     assert len(set(picture(engine, make_work_item, recipe, entry))) > 10
+
+
+def test_an_sdxl_with_a_vae_of_that_scale_and_a_usual_scheduler_is_none_of_them(
+    entries: dict[str, ModelEntry], tmp_path: Path
+) -> None:
+    entry = of_edm(entries["sdxl"].path, tmp_path / "half", EulerDiscreteScheduler(), has_statistics=True)
+    assert not entry.is_edm and entry.has_prediction_choice and entry.defaults == entries["sdxl"].defaults

@@ -26,6 +26,12 @@ def test_each_module_becomes_a_function_after_those_it_imports() -> None:
     assert "nonsense" not in script
 
 
+def test_comments_on_lines_of_their_own_stay_behind() -> None:
+    source = '// A.\n/**\n * @param {any} a * 2\n */\n  // b\nconst a = "/** not one */"; // stays\n/** C. */\nconst c = 2 /* d */;\n'
+    script = bundle({"app.js": source}, "app.js")
+    assert script.split("\n")[2:4] == ['const a = "/** not one */"; // stays', "const c = 2 /* d */;"]
+
+
 def test_same_modules_in_another_order_make_the_same_script() -> None:
     sources = {"app.js": APP, "ui/dom.js": DOM, "core/words.js": WORDS}
     assert bundle(sources, "app.js") == bundle(dict(reversed(sources.items())), "app.js")

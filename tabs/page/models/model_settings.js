@@ -17,7 +17,7 @@ const PREDICTIONS = {
 };
 
 /** What the form holds that is not as the model itself has it. */
-export function differing(model, now) {
+function differing(model, now) {
   const usual = startValues(model, {});
   const found = /** @type {Object<string, any>} */ ({});
   for (const name of ["sampler", "schedule", "vae", "negative_prompt"])
@@ -33,7 +33,7 @@ export function differing(model, now) {
 }
 
 /** "Euler a · 30 steps · guidance 6", of what is remembered. */
-export function defaultsLine(own) {
+function defaultsLine(own) {
   const { labels, schedules } = config;
   return [
     own.sampler && samplerLabel(own.sampler),
@@ -106,4 +106,30 @@ function predictionList(model, act, redraw) {
   );
   list.value = model.prediction ?? "";
   return list;
+}
+
+/** A checkpoint's trigger words as a person has them, behind a press: typed with commas, none are the file's own. */
+export function wordsEditor(model, { act, redraw }) {
+  const own = ownDefaults(model) ?? {};
+  const place = h("span.words-editor", {});
+  const edit = () => {
+    const input = h("input", {
+      type: "text",
+      value: (own.trigger_words ?? model.trigger_words ?? []).join(", "),
+      "aria-label": `Trigger words of ${model.title}`,
+      autocomplete: "off",
+      spellcheck: "false",
+    });
+    const save = act(async () => {
+      const { trigger_words: _, ...others } = own;
+      const words = input.value.split(",").map((word) => word.trim());
+      const kept = words.filter(Boolean);
+      await rememberDefaults(model, kept.length ? { ...others, trigger_words: kept } : others);
+      redraw();
+    });
+    place.replaceChildren(input, button({ label: "Save", kind: "link", onclick: save }));
+    input.focus();
+  };
+  place.append(button({ label: own.trigger_words ? "Change yours" : "Change", kind: "link", onclick: edit }));
+  return place;
 }

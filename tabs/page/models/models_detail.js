@@ -6,13 +6,13 @@ import { loadOwnDefaults, ownDefaults } from "../core/model_defaults.js";
 import { wishFor } from "../core/model_list.js";
 import { bytes, moment } from "../core/words.js";
 import { change, chooseModel, form } from "../form/form.js";
+import { isIn, withWord, withoutWord } from "../form/prompt_words.js";
 import { begin } from "../jobs/model_tasks.js";
-import { isIn, withWord, withoutWord } from "../lora/triggers.js";
 import { button, h, setText } from "../ui/dom.js";
 import { closeLayer, openLayer } from "../ui/layers.js";
 import { announce } from "../ui/live.js";
 import { KIND, memoryWords, modelPicture } from "./model_card.js";
-import { settingRows } from "./model_settings.js";
+import { settingRows, wordsEditor } from "./model_settings.js";
 import { remember } from "./models_memory.js";
 
 const PROMPTED = {
@@ -63,8 +63,13 @@ export function makeDetail(shop, onchange) {
   }
 
   const settings = () => {
-    if (model.kind !== "checkpoint" || model.problem) return [];
-    return settingRows(model, { isMine: shop.get().allowed, act: say, redraw: draw });
+    const words = wordChips(ownDefaults(model)?.trigger_words ?? model.trigger_words ?? [], "prompt");
+    if (model.kind !== "checkpoint" || model.problem) return [["Trigger words", words]];
+    const how = { isMine: shop.get().allowed, act: say, redraw: draw };
+    return [
+      ...settingRows(model, how),
+      ["Trigger words", h("span.word-chips", {}, words, wordsEditor(model, how))],
+    ];
   };
 
   function actions() {
@@ -179,7 +184,6 @@ function facts(model, settings) {
     ["Hash", model.short_hash ? h("span.mono", {}, model.short_hash) : "being computed"],
     ["Changed", model.modified ? moment(model.modified) : ""],
     ...settings,
-    ["Trigger words", wordChips(ownDefaults(model)?.trigger_words ?? model.trigger_words ?? [], "prompt")],
     ["Negative", wordChips([model.advice?.negative_prompt].filter(Boolean), "negative_prompt")],
     ["Version", [model.about?.version, model.about?.base_model].filter(Boolean).join(" · ")],
     ["Author", model.about?.author],
