@@ -371,7 +371,26 @@ CASES: dict[str, Case] = {
         lambda: {f"lora_unet_{name.replace('.', '_')}.oft_blocks": (4, 160, 160) for name in unet_modules("sdxl")},
         ("lora", "sdxl"),
         {"detail": "OFT"},
-        words="OFT",
+    ),
+    "oft sd3": Case(
+        lambda: {
+            f"lora_unet_{name.replace('.', '_')}.oft_blocks": (4, 384, 384) for name in loras.joint_modules(1536, 24)
+        },
+        ("lora", "sd3"),
+        {"detail": "OFT"},
+    ),
+    "oft flux": Case(
+        lambda: {f"lora_unet_{name.replace('.', '_')}.oft_blocks": (4, 768, 768) for name in loras.flux_modules()},
+        ("lora", "flux"),
+        words="for Flux",
+    ),
+    "boft sdxl of peft": Case(
+        lambda: {
+            **{f"unet.{name}.boft_R": (1, taken // 4, 4, 4) for name, (_, taken, *_) in unet_modules("sdxl").items()},
+            **{f"unet.{name}.boft_s": (made, 1) for name, (made, *_) in unet_modules("sdxl").items()},
+        },
+        ("lora", "sdxl"),
+        {"detail": "BOFT"},
     ),
     "lora flux kohya": Case(
         lambda: down_up(

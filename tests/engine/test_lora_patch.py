@@ -238,6 +238,38 @@ def test_a_failure_takes_everything_off(house: Callable[..., House], monkeypatch
             assert digest(bundle) != own
 
 
+@pytest.mark.parametrize("device", [CPU, CARD], ids=["cpu", "card"])
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_rotations_turn_real_layers_and_back(house: Callable[..., House], kind: str, device: Device) -> None:
+    """Of U-Net and text encoders, with a LoRA beside them: the changes are added, whatever the order."""
+    here = house(kind, device)
+    with here.lease() as bundle:
+        before, own = weights(bundle), digest(bundle)
+        beside = make(chosen(bundle.modules, ATTENTION), kohya_xl if kind == "sdxl" else kohya)
+        tensors, wanted = {}, dict(beside.deltas)
+        generator = torch.Generator().manual_seed(2)
+        for (part, name), module in chosen(bundle.modules, CONV).items():
+            rows = len(module.weight)
+            blocks = 0.2 * torch.randn(rows // 8, 8, 8, generator=generator)
+            stem = (kohya_xl if kind == "sdxl" else kohya)(part, name)
+            stem = stem.replace("lora_unet", "oft_unet")
+            tensors |= {f"{stem}.oft_blocks": blocks, f"{stem}.alpha": torch.tensor(0.01)}
+            skew = blocks - blocks.mT
+            skew = skew * min(1.0, 0.01 * rows / float(skew.norm()))
+            turned = torch.block_diag(*[torch.linalg.solve(torch.eye(8) + q, torch.eye(8) - q) for q in skew])
+            flat = before[part, f"{name}.weight"].float().flatten(1)
+            delta = 0.6 * (turned @ flat - flat).reshape(module.weight.shape)
+            wanted[part, name] = wanted.get((part, name), 0) + delta
+        files = [(here.file(beside), {"weight": 1.0}), (here.file(Made(tensors, {}), "turn"), {"weight": 0.6})]
+        assert here.patch_loras(bundle, *files).notices == ()
+        assert_merged(bundle, before, wanted)
+        both = digest(bundle)
+        here.patch_loras(bundle)
+        assert digest(bundle) == own
+        here.patch_loras(bundle, *files)
+        assert digest(bundle) == both
+
+
 @pytest.mark.parametrize("count", ORDERS)
 def test_block_weights_act_on_their_blocks(house: Callable[..., House], count: int) -> None:
     here = house("sdxl" if count in (12, 20) else "sd1")
@@ -279,7 +311,9 @@ def one_layer(bundle: Bundle, tensors: dict[str, Tensor]) -> Made:
         ({"diff": (32, 31)}, "it is made for 32×31"),
         ({"lokr_w1": (2, 2), "lokr_w2": (16, 8)}, "it is made for 32×16"),
         ({"alpha": (1,)}, "it holds no change"),
-        ({"oft_blocks": (4, 8, 8)}, "is OFT, which is not run here"),
+        ({"oft_blocks": (4, 7, 7)}, "it turns 28 rows and the model’s layer is 32×32"),
+        ({"boft_R": (1, 5, 4, 4), "boft_s": (32, 1)}, "it turns 20 columns"),
+        ({"rescale": (32, 1)}, "it holds no change"),
         ({"a1.weight": (4, 32)}, "is GLoRA"),
         ({"lora_down.weight": (0, 32), "lora_up.weight": (32, 0)}, "its rank is 0"),
         ({"lora_down.weight": (4, 32), "lora_up.weight": (32, 4), "dora_scale": (7, 1)}, "it has 7 lengths"),
