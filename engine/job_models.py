@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from catalog.detect.control_models import image_encoder_of, refuse_other_family
+from catalog.detect.control_models import refuse_other_family
+from catalog.detect.ip_adapters import image_encoder_of
 from catalog.families import FAMILIES
 from catalog.files.folders import fingerprint, settings_of
 from catalog.files.headers import read_whole_header

@@ -81,8 +81,9 @@ def ldm_named(modules: loras.Modules) -> loras.Modules:
     }
 
 
-def ip_adapter(width: int, layers: int, **more: tuple[int, ...]) -> Shapes:
-    shapes: Shapes = {"image_proj.proj.weight": (4 * width, 1024), "image_proj.norm.weight": (width,), **more}
+def ip_adapter(width: int, layers: int, kind: str = "plain", **more: tuple[int, ...]) -> Shapes:
+    plain: Shapes = {"image_proj.proj.weight": (4 * width, 1024), "image_proj.norm.weight": (width,)}
+    shapes: Shapes = {**(plain if kind else {}), **more}
     for number in range(layers):
         shapes |= {
             f"ip_adapter.{2 * number + 1}.to_k_ip.weight": (320, width),
@@ -557,7 +558,18 @@ CASES: dict[str, Case] = {
     ),
     "ip-adapter sd1": Case(lambda: ip_adapter(768, 16), ("ip_adapter", "sd1")),
     "ip-adapter sdxl plus": Case(
-        lambda: ip_adapter(2048, 70, **{"image_proj.latents": (1, 16, 1280)}), ("ip_adapter", "sdxl")
+        lambda: ip_adapter(
+            2048, 70, "", **{"image_proj.latents": (1, 16, 1280), "image_proj.proj_in.weight": (1280, 1280)}
+        ),
+        ("ip_adapter", "sdxl"),
+        {"detail": "Plus"},
+    ),
+    "ip-adapter sd1 full face": Case(
+        lambda: ip_adapter(
+            768, 16, "", **{"image_proj.proj.0.weight": (1280, 1280), "image_proj.proj.3.weight": (768,)}
+        ),
+        ("ip_adapter", "sd1"),
+        {"detail": "Full face"},
     ),
     "ip-adapter faceid": Case(
         lambda: ip_adapter(768, 16, **{"ip_adapter.0.to_k_lora.down.weight": (128, 320)}),
