@@ -148,6 +148,8 @@ def read_control_model(path: Path) -> ControlModel:
         if found.kind == "ip_adapter":
             # The image encoder decides the picture too, so it is in the fingerprint.
             encoder = image_encoder_of(path)
+            if encoder is None:
+                return ControlModel("ip_adapter", found.family, path.parent, (path,))
             root = path.parent if encoder.is_relative_to(path.parent) else path.parent.parent
             weights = (path, *weights_files(encoder))
             settings = settings_of(encoder, "ip_adapter")

@@ -1,10 +1,11 @@
 """IP-Adapters: which kind a file is, which image encoder it takes, and where that is. By header and configuration.
 
 The kinds are those of tencent-ailab/IP-Adapter (arXiv 2308.06721). A file for faces (“plus face”) has the shapes of one
-for pictures, and its authors prepare its picture alike: it should show little more than the face.
+for pictures, and its authors prepare its picture alike: it should show little more than the face. FaceID takes a vector
+that the library insightface makes of a face; neither that nor its files come with Darkroom (their license is not free).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,12 +14,14 @@ from catalog.families import OLDEST, family_of_width, family_with_size_inputs
 from catalog.families.sniffed import Sniffed
 from catalog.files.folders import read_json
 from catalog.files.headers import TensorInfo, read_header
-from catalog.files.tensor_names import has_prefix, has_suffix
+from catalog.files.tensor_names import has_prefix
 from contract.errors import ModelProblem
 
 IMAGE_ENCODER = "image_encoder"
 _DEEP_LAYERS = 60  # SDXL has 70 cross-attentions, SD 1.x and 2.x 16
 _FACE_VECTOR = 512  # insightface's
+FACE_PACK = "buffalo_l"  # of insightface's models: what FaceID was trained with
+_FACE_FILES = ("det_10g.onnx", "w600k_r50.onnx")  # that find a face and make its vector
 Header = Mapping[str, TensorInfo]
 
 
@@ -93,11 +96,6 @@ def sniff_ip_adapter(header: Header) -> Sniffed:
     kind = ip_adapter_kind(header)
     width = keys[0][1] if len(keys[0]) == 2 else 0
     family = family_of_width(width) or (family_with_size_inputs() if len(keys) >= _DEEP_LAYERS else OLDEST)
-    if kind.is_of_face or has_suffix(header, "_lora.down.weight"):
-        raise ModelProblem(
-            f"It is an IP-Adapter {kind.label or 'FaceID'}, for face recognition vectors, which are not made here.",
-            "Use an IP-Adapter without “faceid” in its name.",
-        )
     if kind.label == "Plus" and _width_of(header, kind) == _FACE_VECTOR:
         raise ModelProblem(
             "It is InstantID's IP-Adapter, for face recognition vectors, which are not made here.",
@@ -106,19 +104,41 @@ def sniff_ip_adapter(header: Header) -> Sniffed:
     return Sniffed("ip_adapter", family, detail=kind.label)
 
 
+def is_of_face(label: str) -> bool:
+    """Whether an IP-Adapter of the kind with this label takes a face's vector."""
+    return any(kind.label == label and kind.is_of_face for kind in _KINDS)
+
+
+def face_root(folders: Sequence[Path]) -> Path | None:
+    """Where insightface finds its models, `models/buffalo_l/` in it; None where they are not.
+
+    Args:
+        folders: As `preprocessors.annotator_folders`.
+    """
+    for folder in folders:
+        root = folder / "insightface"
+        if all((root / "models" / FACE_PACK / name).is_file() for name in _FACE_FILES):
+            return root
+    return None
+
+
 def _width_of(header: Header, kind: IpAdapterKind) -> int:
     info = header.get(f"image_proj.{kind.entry}")
     return info.shape[1] if info is not None and len(info.shape) == 2 else 0
 
 
-def image_encoder_of(adapter: Path) -> Path:
+def image_encoder_of(adapter: Path) -> Path | None:
     """The folder of the encoder that an IP-Adapter was trained with, found by the width of its input.
 
+    Returns:
+        None for one that takes no picture: a face's vector alone.
     Raises:
         ModelProblem: there is none, or none of that width.
     """
     header = read_header(adapter)
     kind = ip_adapter_kind(header)
+    if not kind.entry:
+        return None
     width = _width_of(header, kind)
     if not width:
         raise ModelProblem("It is an IP-Adapter of a kind that is not known.", "Use a plain, plus or full-face one.")

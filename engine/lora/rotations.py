@@ -118,7 +118,8 @@ def rotation_of(roles: Mapping[str, Tensor], shape: tuple[int, ...], cut: Tensor
 def _cayley(skew: Tensor) -> Tensor:
     """(I + Q)(I − Q)⁻¹. A skew Q has no eigenvalue 1, so nothing has to be checked, which would wait for a card."""
     one = torch.eye(skew.shape[-1]).to(skew)
-    return torch.linalg.solve_ex(one - skew, one + skew, left=False).result
+    rotation: Tensor = torch.linalg.solve_ex(one - skew, one + skew, left=False).result
+    return rotation
 
 
 def _constrained(blocks: Tensor, alpha: Tensor | None) -> Tensor:
@@ -127,7 +128,8 @@ def _constrained(blocks: Tensor, alpha: Tensor | None) -> Tensor:
     limit = 0.0 if alpha is None else float(alpha.flatten()[0]) * blocks.shape[-3] * blocks.shape[-1]
     if limit <= 0:
         return skew
-    return skew * (limit / (torch.linalg.vector_norm(skew) + _TINY)).clamp_max(1.0)
+    length: Tensor = torch.linalg.vector_norm(skew) + _TINY
+    return skew * (limit / length).clamp_max(1.0)
 
 
 def _of_triangles(triangles: Tensor, terms: int) -> Tensor:

@@ -126,16 +126,26 @@ def test_each_kind_asks_for_the_encoder_it_was_trained_with(tmp_path: Path, kind
     assert (found.problem, found.detail, found.ref.family) == (None, label, "sd1")
 
 
+def test_faceid_alone_takes_no_picture_and_plus_the_same_encoder(tmp_path: Path) -> None:
+    lora = {"ip_adapter.0.to_k_lora.down.weight": [1, 1]}
+    vector = {"image_proj.proj.0.weight": [4, 512], "image_proj.norm.weight": [1, 4], **lora}
+    make_ip_adapter(tmp_path / "ip" / "one.safetensors", 768, 16, 0, **vector)
+    assert (only(tmp_path).detail, only(tmp_path).problem) == ("FaceID", None)
+    plus = {**vector, "image_proj.perceiver_resampler.proj_in.weight": [4, 1280]}
+    make_ip_adapter(tmp_path / "ip" / "one.safetensors", 768, 16, 0, **plus)
+    assert "CLIP ViT-H/14 of LAION, is missing" in str(only(tmp_path).problem)
+    make_encoder(tmp_path / "ip" / "image_encoder")
+    assert (only(tmp_path).detail, only(tmp_path).problem) == ("FaceID Plus", None)
+
+
 @pytest.mark.parametrize(
     ("shapes", "words"),
     [
-        ({"image_proj.proj.0.weight": [4, 512], "image_proj.norm.weight": [1, 4]}, "IP-Adapter FaceID,"),
-        ({"image_proj.perceiver_resampler.proj_in.weight": [4, 1280], "image_proj.norm.weight": [1, 4]}, "FaceID Plus"),
         ({"image_proj.latents": [1, 16], "image_proj.proj_in.weight": [4, 512]}, "InstantID"),
         ({"image_proj.strange.weight": [4, 4]}, "of a kind that is not known"),
     ],
 )
-def test_kinds_for_face_vectors_are_named(tmp_path: Path, shapes: dict[str, list[int]], words: str) -> None:
+def test_kinds_that_are_not_run_are_named(tmp_path: Path, shapes: dict[str, list[int]], words: str) -> None:
     make_ip_adapter(tmp_path / "one.safetensors", 768, 16, 0, **shapes)
     make_encoder(tmp_path / "image_encoder")
     found = only(tmp_path)
@@ -146,7 +156,7 @@ def test_kinds_for_face_vectors_are_named(tmp_path: Path, shapes: dict[str, list
     ("more", "has_encoder", "words"),
     [
         ({}, False, "The encoder of its pictures, CLIP ViT-H/14 of LAION, is missing"),
-        ({"ip_adapter.0.to_k_lora.down.weight": [1, 1]}, True, "face"),
+        ({}, True, ", which “image_encoder” does not"),
     ],
 )
 def test_an_ip_adapter_that_cannot_be_used_says_why(
@@ -154,7 +164,7 @@ def test_an_ip_adapter_that_cannot_be_used_says_why(
 ) -> None:
     make_ip_adapter(tmp_path / "ip" / "plain.safetensors", **more)
     if has_encoder:
-        make_encoder(tmp_path / "ip" / "image_encoder")
+        make_encoder(tmp_path / "ip" / "image_encoder", 99, 98)
     entry = only(tmp_path)
     assert entry.ref.kind == "ip_adapter" and words in str(entry.problem)
 

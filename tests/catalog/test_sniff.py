@@ -572,9 +572,18 @@ CASES: dict[str, Case] = {
         {"detail": "Full face"},
     ),
     "ip-adapter faceid": Case(
-        lambda: ip_adapter(768, 16, **{"ip_adapter.0.to_k_lora.down.weight": (128, 320)}),
-        ("ip_adapter", "unknown"),
-        words="face",
+        lambda: ip_adapter(
+            768,
+            16,
+            "",
+            **{
+                "image_proj.proj.0.weight": (1024, 512),
+                "image_proj.norm.weight": (768,),
+                "ip_adapter.0.to_k_lora.down.weight": (128, 320),
+            },
+        ),
+        ("ip_adapter", "sd1"),
+        {"detail": "FaceID"},
     ),
     "ip-adapter flux": Case(
         lambda: {"double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight": (3072, 4096)},

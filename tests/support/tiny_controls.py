@@ -28,6 +28,7 @@ _XL = {
     "addition_time_embed_dim": 8,
     "projection_class_embeddings_input_dim": 16 + 6 * 8,
 }
+FACE_VECTOR = 512
 _PICTURE_WIDTH, _HIDDEN_WIDTH = 24, 16  # what the image encoder gives: of a picture, of its patches
 
 
@@ -86,15 +87,20 @@ def build_adapter(folder: Path, seed: int = 30, **more: object) -> Path:
 def build_ip_adapter(
     unet: nn.Module, file: Path, seed: int = 40, kind: str = "plain", *, with_encoder: bool = True
 ) -> Path:
-    """An IP-Adapter file for a U-Net, and a folder image_encoder beside it. `kind`: plain, plus, full face."""
+    """An IP-Adapter file for a U-Net, and a folder image_encoder beside it.
+
+    kind: plain, plus, full face, faceid, faceid plus.
+    """
     with _chance(seed):
         width = unet.config.cross_attention_dim
-        made = {"plain": _plain_projection, "plus": _plus_projection, "full face": _full_projection}[kind](width)
+        made = _PROJECTIONS[kind](width)
         tensors = {f"image_proj.{name}": tensor for name, tensor in made.items()}
         layers = [module for name, module in unet.named_modules() if name.endswith("attn2.to_k")]
         for number, layer in enumerate(layers):
             for part in ("to_k_ip", "to_v_ip"):
                 tensors[f"ip_adapter.{2 * number + 1}.{part}.weight"] = torch.randn_like(layer.weight) * 0.5
+        if kind.startswith("faceid"):
+            tensors |= _lora_inside(unet)
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, file)
         if with_encoder:
@@ -111,11 +117,14 @@ def _plain_projection(width: int, tokens: int = 4) -> dict[str, torch.Tensor]:
     }
 
 
-def _plus_projection(width: int, tokens: int = 6, depth: int = 4) -> dict[str, torch.Tensor]:
-    """The resampler by the names of its authors' program."""
-    hidden, inner = 16, 64
+def _plus_projection(width: int, tokens: int = 6) -> dict[str, torch.Tensor]:
+    return {"latents": torch.randn(1, tokens, 16), **_resampler(width, 16)}
+
+
+def _resampler(width: int, hidden: int, depth: int = 4) -> dict[str, torch.Tensor]:
+    """By the names of its authors' program."""
+    inner = 64
     tensors = {
-        "latents": torch.randn(1, tokens, hidden),
         "proj_in.weight": torch.randn(hidden, _HIDDEN_WIDTH) * 0.3,
         "proj_in.bias": torch.randn(hidden),
         "proj_out.weight": torch.randn(width, hidden) * 0.3,
@@ -137,6 +146,39 @@ def _plus_projection(width: int, tokens: int = 6, depth: int = 4) -> dict[str, t
     return tensors
 
 
+def _face_projection(width: int, tokens: int = 4) -> dict[str, torch.Tensor]:
+    return {
+        "proj.0.weight": torch.randn(2 * FACE_VECTOR, FACE_VECTOR) * 0.3,
+        "proj.0.bias": torch.randn(2 * FACE_VECTOR),
+        "proj.2.weight": torch.randn(tokens * width, 2 * FACE_VECTOR) * 0.1,
+        "proj.2.bias": torch.randn(tokens * width),
+        "norm.weight": 1 + 0.1 * torch.randn(width),
+        "norm.bias": torch.randn(width),
+    }
+
+
+def _face_plus_projection(width: int) -> dict[str, torch.Tensor]:
+    inside = {f"perceiver_resampler.{name}": tensor for name, tensor in _resampler(width, width).items()}
+    return {**_face_projection(width), **inside}
+
+
+def _lora_inside(unet: nn.Module, rank: int = 2) -> dict[str, torch.Tensor]:
+    """Of all attentions, by their number."""
+    tensors = {}
+    for number, name in enumerate(unet.attn_processors):
+        attention = unet.get_submodule(name.removesuffix(".processor"))
+        for role, layer in (
+            ("to_q", attention.to_q),
+            ("to_k", attention.to_k),
+            ("to_v", attention.to_v),
+            ("to_out", attention.to_out[0]),
+        ):
+            made, taken = layer.weight.shape
+            tensors[f"ip_adapter.{number}.{role}_lora.down.weight"] = torch.randn(rank, taken) * 0.2
+            tensors[f"ip_adapter.{number}.{role}_lora.up.weight"] = torch.randn(made, rank) * 0.2
+    return tensors
+
+
 def _full_projection(width: int) -> dict[str, torch.Tensor]:
     return {
         "proj.0.weight": torch.randn(_HIDDEN_WIDTH, _HIDDEN_WIDTH) * 0.3,
@@ -146,6 +188,15 @@ def _full_projection(width: int) -> dict[str, torch.Tensor]:
         "proj.3.weight": 1 + 0.1 * torch.randn(width),
         "proj.3.bias": torch.randn(width),
     }
+
+
+_PROJECTIONS = {
+    "plain": _plain_projection,
+    "plus": _plus_projection,
+    "full face": _full_projection,
+    "faceid": _face_projection,
+    "faceid plus": _face_plus_projection,
+}
 
 
 def _encoder() -> nn.Module:
