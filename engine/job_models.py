@@ -24,7 +24,13 @@ from contract.work import WorkItem, path_key
 from engine.adapters.controlnet import ControlSet, controls_of
 from engine.adapters.face_id import face_lora
 from engine.adapters.hypernetworks import LoadedHypernetwork, apply_hypernetworks
-from engine.adapters.ip_adapter import ImagePrompt, LoadedIpAdapter, image_prompts, with_image_prompts
+from engine.adapters.ip_adapter import (
+    ImagePrompt,
+    LoadedIpAdapter,
+    check_ip_adapter_fits,
+    image_prompts,
+    with_image_prompts,
+)
 from engine.adapters.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions, textual_inversions_of
 from engine.device.wrapped_padding import wrapped
 from engine.images.inpaint_region import InpaintRegion
@@ -245,8 +251,10 @@ def acquire(
         loras = [load_lora(use, leases) for use in recipe.loras]
         for ip_adapter in recipe.ip_adapters:  # FaceID has a LoRA inside, which acts whole, as its authors have it
             located = locate(ip_adapter.model, recipe, paths)
-            inside = face_lora(lease(located, leases).state_dict(), bundle.modules.get("unet"))
+            tensors = lease(located, leases)
+            inside = face_lora(tensors.state_dict(), bundle.modules.get("unet"))
             if inside is not None:
+                check_ip_adapter_fits(ip_adapter, LoadedIpAdapter(tensors, None), bundle)
                 loras.append(LoadedLora(LoraUse(model=ip_adapter.model), inside, Path(located[1])))
         embeddings = {}
         for ref in recipe.embeddings:

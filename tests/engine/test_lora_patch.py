@@ -22,7 +22,7 @@ from engine.lora.patch import ORDERS, LoadedLora, patch_loras
 from engine.models.bundle import Bundle
 from engine.models.manager import ModelManager
 from tests.engine.conftest import CPU
-from tests.support.tiny_loras import ATTENTION, CONV, LINEAR, Made, chosen, dotted, kohya, kohya_xl, make
+from tests.support.tiny_loras import ATTENTION, CONV, LINEAR, Made, chosen, dotted, kohya, kohya_xl, make, turn
 
 CARD = Device(torch.device("cpu"), "a card", copies_weights=True)
 HALF = Device(torch.device("cpu"), "a processor with bfloat16", dtype=torch.bfloat16)
@@ -245,22 +245,12 @@ def test_rotations_turn_real_layers_and_back(house: Callable[..., House], kind: 
     here = house(kind, device)
     with here.lease() as bundle:
         before, own = weights(bundle), digest(bundle)
-        beside = make(chosen(bundle.modules, ATTENTION), kohya_xl if kind == "sdxl" else kohya)
-        tensors, wanted = {}, dict(beside.deltas)
-        generator = torch.Generator().manual_seed(2)
-        for (part, name), module in chosen(bundle.modules, CONV).items():
-            rows = len(module.weight)
-            blocks = 0.2 * torch.randn(rows // 8, 8, 8, generator=generator)
-            stem = (kohya_xl if kind == "sdxl" else kohya)(part, name)
-            stem = stem.replace("lora_unet", "oft_unet")
-            tensors |= {f"{stem}.oft_blocks": blocks, f"{stem}.alpha": torch.tensor(0.01)}
-            skew = blocks - blocks.mT
-            skew = skew * min(1.0, 0.01 * rows / float(skew.norm()))
-            turned = torch.block_diag(*[torch.linalg.solve(torch.eye(8) + q, torch.eye(8) - q) for q in skew])
-            flat = before[part, f"{name}.weight"].float().flatten(1)
-            delta = 0.6 * (turned @ flat - flat).reshape(module.weight.shape)
-            wanted[part, name] = wanted.get((part, name), 0) + delta
-        files = [(here.file(beside), {"weight": 1.0}), (here.file(Made(tensors, {}), "turn"), {"weight": 0.6})]
+        name_of = kohya_xl if kind == "sdxl" else kohya
+        beside, turned = make(chosen(bundle.modules, ATTENTION), name_of), turn(chosen(bundle.modules, CONV), name_of)
+        wanted = dict(beside.deltas)
+        for place, delta in turned.deltas.items():
+            wanted[place] = wanted.get(place, torch.zeros(delta.shape)) + 0.6 * delta
+        files = [(here.file(beside), {"weight": 1.0}), (here.file(turned, "turn"), {"weight": 0.6})]
         assert here.patch_loras(bundle, *files).notices == ()
         assert_merged(bundle, before, wanted)
         both = digest(bundle)
