@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from catalog.detect.control_models import image_encoder_of, refuse_other_family
+from catalog.detect.control_models import refuse_other_family
+from catalog.detect.ip_adapters import face_root, image_encoder_of
 from catalog.families import FAMILIES
 from catalog.files.folders import fingerprint, settings_of
 from catalog.files.headers import read_whole_header
@@ -21,8 +22,15 @@ from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import LoraUse, ModelRef, Recipe
 from contract.work import WorkItem, path_key
 from engine.adapters.controlnet import ControlSet, controls_of
+from engine.adapters.face_id import face_lora
 from engine.adapters.hypernetworks import LoadedHypernetwork, apply_hypernetworks
-from engine.adapters.ip_adapter import ImagePrompt, LoadedIpAdapter, image_prompts, with_image_prompts
+from engine.adapters.ip_adapter import (
+    ImagePrompt,
+    LoadedIpAdapter,
+    check_ip_adapter_fits,
+    image_prompts,
+    with_image_prompts,
+)
 from engine.adapters.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions, textual_inversions_of
 from engine.device.wrapped_padding import wrapped
 from engine.images.inpaint_region import InpaintRegion
@@ -158,7 +166,8 @@ def wanted_models(recipe: Recipe, paths: Mapping[str, str]) -> tuple[LocatedMode
         wanted.append(locate(control.model, recipe, paths))
     wanted += ip_adapters
     for ip_adapter in ip_adapters:
-        wanted.append(_image_encoder_of(ip_adapter))
+        encoder = _image_encoder_of(ip_adapter)
+        wanted += [encoder] if encoder else []
     for lora in recipe.loras:
         wanted.append(locate(lora.model, recipe, paths))
     for hypernetwork in recipe.hypernetworks:
@@ -176,9 +185,11 @@ def home_of_vae(recipe: Recipe, paths: Mapping[str, str]) -> LocatedModel:
     return locate(recipe.vae or recipe.model, recipe, paths)
 
 
-def _image_encoder_of(ip_adapter: LocatedModel) -> LocatedModel:
+def _image_encoder_of(ip_adapter: LocatedModel) -> LocatedModel | None:
     ref, path = ip_adapter
     folder = image_encoder_of(Path(path))
+    if folder is None:
+        return None
     encoder = ModelRef(
         kind="ip_adapter",
         name=f"{ref.name}/{folder.name}",
@@ -238,6 +249,13 @@ def acquire(
     # Patching LoRAs and reading textual inversions needs their files only meanwhile.
     with ExitStack() as leases:
         loras = [load_lora(use, leases) for use in recipe.loras]
+        for ip_adapter in recipe.ip_adapters:  # FaceID has a LoRA inside, which acts whole, as its authors have it
+            located = locate(ip_adapter.model, recipe, paths)
+            tensors = lease(located, leases)
+            inside = face_lora(tensors.state_dict(), bundle.modules.get("unet"))
+            if inside is not None:
+                check_ip_adapter_fits(ip_adapter, LoadedIpAdapter(tensors, None), bundle)
+                loras.append(LoadedLora(LoraUse(model=ip_adapter.model), inside, Path(located[1])))
         embeddings = {}
         for ref in recipe.embeddings:
             embeddings[ref] = lease(locate(ref, recipe, paths), leases).state_dict()
@@ -254,8 +272,9 @@ def acquire(
         ip_adapters = []
         for ip_adapter in recipe.ip_adapters:
             located = locate(ip_adapter.model, recipe, paths)
-            tensors, encoder = lease(located, leases), lease(_image_encoder_of(located), leases)
-            ip_adapters.append(LoadedIpAdapter(tensors, encoder))
+            tensors, found = lease(located, leases), _image_encoder_of(located)
+            encoder = lease(found, leases) if found else None
+            ip_adapters.append(LoadedIpAdapter(tensors, encoder, face_root(preprocessors.folders)))
         prompts = leases.enter_context(image_prompts(recipe, ip_adapters, work_item.images, patched.bundle))
         hypernetworks = []
         for network in recipe.hypernetworks:

@@ -22,6 +22,7 @@ from studio.metadata.import_recipe import FoundRecipe, read_recipe
 from studio.prompts.library import PromptLibrary
 from studio.resolve.check_ahead import check_ahead
 from studio.resolve.controls import resolve_preprocess
+from studio.resolve.distilled_notes import distilled_notes
 from studio.resolve.draft import Resolved, resolve
 from studio.resolve.model_finder import Finder
 from studio.resolve.no_effect import without_effect
@@ -143,6 +144,7 @@ class Submission:
             *found.notices,
             *unknown_words(" ".join(prompts), entry, embeddings),
             *prompt_notes(recipe, takes_strength=entry.variant != "edit"),
+            *distilled_notes(recipe, self._models),
             *without_effect(recipe, entry, uploads.picture, uploads.notes, gray_range),
         )
 

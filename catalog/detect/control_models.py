@@ -1,7 +1,7 @@
 """ControlNets, T2I-Adapters and IP-Adapters: kind and family by configuration or header, never by file name.
 
 A ControlNet or T2I-Adapter is a diffusers folder or one file; an IP-Adapter is one file, with its image encoder in a
-folder `image_encoder` beside it (or beside a sibling). Reads no weights; `engine/adapters/` runs them.
+folder `image_encoder` beside it or a sibling (`ip_adapters.py`). Reads no weights; `engine/adapters/` runs them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from catalog.detect.ip_adapters import image_encoder_of, sniff_ip_adapter
 from catalog.families import (
     FAMILIES,
     KNOWN,
@@ -30,7 +31,6 @@ from contract.recipe import Control
 from contract.values import ModelKind, ModelRef
 
 UNION_CLASS = "ControlNetUnionModel"
-IMAGE_ENCODER = "image_encoder"
 LABELS: Mapping[ModelKind, str] = {"controlnet": "ControlNet", "t2i_adapter": "T2I-Adapter", "ip_adapter": "IP-Adapter"}
 # What the maps of a union model show, in the order of its types (xinsir's ControlNet++; the first six are in all).
 UNION_CONTROL_TYPES = ("pose", "depth", "soft_edges", "lines", "normals", "segments", "tile", "inpaint")
@@ -56,7 +56,6 @@ _T2I_ADAPTER_FIRST_LAYERS = (
 )
 _OTHER_CONTROLS = ("lllite_", "controlnet_blocks.")
 _PICTURE_LAYERS = ("controlnet_cond_embedding.conv_in.weight", "input_hint_block.0.weight")
-_DEEP_LAYERS = 60  # SDXL has 70 cross-attentions, SD 1.x and 2.x 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ def sniff_control(header: Mapping[str, TensorInfo]) -> Sniffed | None:
         if kind == "controlnet":
             return _sniff_controlnet(header)
         if kind == "ip_adapter":
-            return Sniffed(kind, _ip_adapter_family(header))
+            return sniff_ip_adapter(header)
         first, family = first_shape(header, *_T2I_ADAPTER_FIRST_LAYERS), None
         for name, facts in FAMILIES.items():
             if facts.t2i_adapter is not None and len(first) == 4:
@@ -149,6 +148,8 @@ def read_control_model(path: Path) -> ControlModel:
         if found.kind == "ip_adapter":
             # The image encoder decides the picture too, so it is in the fingerprint.
             encoder = image_encoder_of(path)
+            if encoder is None:
+                return ControlModel("ip_adapter", found.family, path.parent, (path,))
             root = path.parent if encoder.is_relative_to(path.parent) else path.parent.parent
             weights = (path, *weights_files(encoder))
             settings = settings_of(encoder, "ip_adapter")
@@ -203,54 +204,6 @@ def _sniff_controlnet(header: Mapping[str, TensorInfo]) -> Sniffed:
     types = first_shape(header, "task_embedding")
     control_type = UNION_CONTROL_TYPES[: types[0]] if types else ()
     return Sniffed("controlnet", family, control_type=control_type)
-
-
-def _ip_adapter_family(header: Mapping[str, TensorInfo]) -> str:
-    keys = [info for name, info in header.items() if name.endswith(".to_k_ip.weight")]
-    if not keys or not has_prefix(header, "image_proj."):
-        raise ModelProblem("It lacks the layers of an IP-Adapter.", "Download it again.")
-    if has_suffix(header, "_lora.down.weight"):
-        raise ModelProblem(
-            "It is an IP-Adapter for face recognition vectors, which are not made here.",
-            "Use an IP-Adapter without “faceid” in its name.",
-        )
-    shape = keys[0].shape
-    by_width = family_of_width(shape[1]) if len(shape) == 2 else None
-    if by_width is not None:
-        return by_width
-    return family_with_size_inputs() if len(keys) >= _DEEP_LAYERS else OLDEST
-
-
-def image_encoder_of(adapter: Path) -> Path:
-    """The folder of the encoder that an IP-Adapter was trained with, found by the width of its input.
-
-    Raises:
-        ModelProblem: there is none, or none of that width.
-    """
-    projection: tuple[int, ...] = ()
-    header = read_header(adapter)
-    for name in ("image_proj.proj.weight", "image_proj.proj_in.weight", "image_proj.proj.0.weight"):
-        if name in header and len(header[name].shape) == 2:
-            projection = header[name].shape
-            break
-    if not projection:
-        raise ModelProblem("It is an IP-Adapter of a kind that is not known.", "Use a plain, plus or full-face one.")
-    width = projection[1]
-    candidates = [adapter.parent / IMAGE_ENCODER, *sorted(adapter.parent.parent.glob(f"*/{IMAGE_ENCODER}"))]
-    encoders = [folder for folder in candidates if (folder / "config.json").is_file()]
-    for folder in encoders:
-        config = read_json(folder / "config.json")
-        if width in (config.get("projection_dim"), config.get("hidden_size")):
-            return folder
-    if encoders:
-        raise ModelProblem(
-            f"It takes pictures encoded {width} wide, which “{IMAGE_ENCODER}” is not.",
-            "Put the encoder it came with beside it.",
-        )
-    raise ModelProblem(
-        f"The encoder of its pictures is missing: a folder “{IMAGE_ENCODER}” beside it.",
-        f"Download “{IMAGE_ENCODER}” from where the adapter came from.",
-    )
 
 
 def refuse_other_family(control: ModelRef, checkpoint: ModelRef, field: str = "") -> None:

@@ -3,12 +3,13 @@
 The names of their tensors, in all spellings, are in `lora_names.py`, which the engine reads, too.
 """
 
+import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from catalog.detect.lora_names import LoraPlace, cut, other_kind, place_of
+from catalog.detect.lora_names import LoraPlace, cut, other_kind, place_of, underscored
 from catalog.families import FAMILIES, KNOWN, family_named, family_of_width, refused_family
 from catalog.families.sniffed import Sniffed
 from catalog.files.tensor_names import Tensors, has_fragment
@@ -30,6 +31,11 @@ _FORMS: Mapping[str, str] = MappingProxyType(
         "lokr_w2_a": "LoKr",
         "lokr_w2_b": "LoKr",
         "on_input": "IA3",
+        "oft_blocks": "OFT",
+        "oft_diag": "OFT",
+        "oft_R": "OFT",
+        "oft_r": "OFT",
+        "boft_R": "BOFT",
         "diff": _FULL_DIFFERENCE,
         "diff_b": _FULL_DIFFERENCE,
     }
@@ -41,6 +47,7 @@ _CROSS_ATTENTION = ("attn2_to_k", "attn2_to_v")
 _DEEPER = re.compile(r"transformer_blocks_[1-9]")
 _JOINT_ATTENTION = ("attn_to_q", "attn_to_k", "attn_add_q_proj")
 _TEXT_ENCODER_LAYERS = ("_q_proj", "_k_proj", "_v_proj", "_mlp_fc1")
+_SQUARE = (*_JOINT_ATTENTION, "_q_proj", "_k_proj", "_v_proj")  # as wide as high
 
 
 class LoraLayer(NamedTuple):
@@ -61,8 +68,10 @@ def sniff_lora(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
     stems_and_roles = {name: cut(name) for name in tensors}
     forms: set[str] = set()
     scale_count = 0
-    for stem, role in stems_and_roles.values():
+    for name, (stem, role) in stems_and_roles.items():
         form = _FORMS.get(role)
+        if form == "OFT" and len(tensors[name].shape) == 4:  # LyCORIS names both alike
+            form = "BOFT"
         # Files that are no LoRA have tensors named `diff` too, with no component before the name.
         if form is not None and (form != _FULL_DIFFERENCE or place_of(stem).part):
             forms.add(form)
@@ -89,14 +98,14 @@ def sniff_lora(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
             family,
             detail=kind,
             problem=f"It is {kind}, which is not run here.",
-            hint="Use a LoRA, LoCon, LoHa, LoKr or DoRA.",
+            hint="Use a LoRA, LoCon, LoHa, LoKr, DoRA, OFT or BOFT.",
         )
     if any(role in _MAGNITUDES for _, role in stems_and_roles.values()):
         return Sniffed("lora", family, detail="DoRA")
     if forms == {"LoRA"}:
         is_convolution = any(len(layer.shape) == 4 and layer.shape[2:] != (1, 1) for layer in layers)
         return Sniffed("lora", family, detail="LoCon" if is_convolution else "LoRA")
-    for form in ("LoHa", "LoKr", "IA3", "LoRA"):
+    for form in ("LoHa", "LoKr", "BOFT", "OFT", "IA3", "LoRA"):
         if form in forms:
             return Sniffed("lora", family, detail=form)
     is_norms = all(name.endswith(_NORMS) for name in tensors)
@@ -115,6 +124,8 @@ def _layers(
             yield LoraLayer(place_of(stem), width, ())
         elif role in ("lokr_w1", "lokr_w1_b"):
             yield LoraLayer(place_of(stem), _kronecker_width(tensors, stem), ())
+        elif role in ("oft_blocks", "oft_diag", "oft_r", "oft_R", "boft_R"):
+            yield LoraLayer(place_of(stem), _rotated_width(role, stem, info.shape), ())
         elif role in ("diff", "diff_b", "on_input"):
             yield LoraLayer(place_of(stem), width if role == "diff" else 0, ())
         elif name in unsupported:
@@ -130,6 +141,16 @@ def _kronecker_width(tensors: Tensors, module: str) -> int:
             return 0
         width *= info.shape[1]
     return width
+
+
+def _rotated_width(role: str, module: str, shape: Sequence[int]) -> int:
+    """The width of a layer whose rotation has this shape; 0 where it turns the layer's output and that says nothing."""
+    turns_input = role in ("oft_R", "boft_R")
+    if len(shape) < 2 or not (turns_input or underscored(module).endswith(_SQUARE)):
+        return 0
+    if role == "oft_R":  # upper triangles of n × n
+        return int(shape[0] * (1 + math.sqrt(1 + 8 * shape[1])) / 2)
+    return shape[-3] * shape[-1] if len(shape) > 2 else 0
 
 
 def _is_of_unet(layers: Iterable[LoraLayer]) -> bool:

@@ -4,9 +4,11 @@ A name is cut into a stem (the layer) and a role (what the tensor is to it), and
 and a path in it, with underscores for dots. Spellings, and who writes them:
     kohya's sd-scripts, OneTrainer   lora_unet_…, lora_te_…; of SDXL lora_te1_…, lora_te2_…; .lora_down.weight, .alpha
     LyCORIS, SimpleTuner             lycoris_… (then unet_, te1_ or nothing); .hada_w1_a, .lokr_w1, .diff, .w_norm
+                                     oft_unet_… with .oft_blocks (sd-scripts); .oft_blocks, .rescale (LyCORIS)
     diffusers                        unet.…, transformer.…, text_encoder.…; .lora_A.weight;
                                      older ….processor.to_q_lora.down.weight
-    peft                             base_model.model.…; .lora_A.weight, .lora_A.default.weight, .lora_magnitude_vector
+    peft                             base_model.model.…; .lora_A.weight, .lora_A.default.weight, .lora_magnitude_vector,
+                                     .oft_R.weight, .boft_R, .boft_s
     ComfyUI                          diffusion_model.…, text_encoders.clip_l.transformer.…, clip_g; .diff, .diff_b
     OneTrainer's and OMI's own       unet.…, clip_l.…, clip_g.…
 `engine/lora/deltas.py` knows what each role does to a layer.
@@ -59,8 +61,17 @@ ROLES: Mapping[str, str] = MappingProxyType(
                 "diff",
                 "diff_b",
                 "on_input",
+                "oft_blocks",
+                "oft_diag",
+                "rescale",
+                "oft_R",
+                "oft_r",
+                "boft_R",
             )
         },
+        ".oft_R.weight": "oft_R",
+        ".oft_s": "out_scale",
+        ".boft_s": "out_scale",
         ".w_norm": "diff",
         ".b_norm": "diff_b",
         ".weight": "factor",
@@ -69,15 +80,10 @@ ROLES: Mapping[str, str] = MappingProxyType(
 _PLAIN = (".weight", ".bias")  # as in all files
 _MOST_STEPS = 3  # of an ending
 # peft has the name of the adapter in between: "default", or whatever somebody called it.
-_NAMED = re.compile(r"(\.lora_(?:A|B|magnitude_vector))\.(?!weight$)[\w-]+(\.weight)?$")
+_NAMED = re.compile(r"(\.(?:lora_(?:A|B|magnitude_vector)|b?oft_[Rrs]))\.(?!weight$)[\w-]+(\.weight)?$")
 # Kinds that exist and are not run, by what their tensors are called.
 OTHER_KINDS: Mapping[str, str] = MappingProxyType(
     {
-        "oft_blocks": "OFT",
-        "oft_diag": "OFT",
-        "oft_R": "OFT",
-        "oft_r": "OFT",
-        "boft_R": "BOFT",
         "a1": "GLoRA",
         "a2": "GLoRA",
         "b1": "GLoRA",
@@ -86,6 +92,7 @@ OTHER_KINDS: Mapping[str, str] = MappingProxyType(
         "vera_lambda_d": "VeRA",
         "lora_embedding_A": "a LoRA of the words' table",
         "lora_embedding_B": "a LoRA of the words' table",
+        "oft_embedding_R": "an OFT of the words' table",
     }
 )
 _WRAPPING = re.compile(r"base_model\.model\.|module\.|lycoris_")  # before anything else
@@ -93,6 +100,7 @@ _FIRST_OF_SEVERAL = "text_encoder_1"
 _PREFIXES: Mapping[str, str] = MappingProxyType(
     {
         "lora_unet_": "unet",
+        "oft_unet_": "unet",
         "unet_": "unet",
         "unet.": "unet",
         "transformer.": "unet",
@@ -160,9 +168,9 @@ class LoraPlace:
 
 def cut(name: str) -> tuple[str, str]:
     """Split a tensor's name into stem and role, by its longest ending; the role is empty for any other ending."""
-    if "lora" not in name and name.endswith(_PLAIN):
+    if "lora" not in name and "oft_" not in name and name.endswith(_PLAIN):
         return (name.removesuffix(".weight"), "factor") if name.endswith(".weight") else (name, "")
-    if ".lora_" in name:
+    if ".lora_" in name or "oft_" in name:
         name = _NAMED.sub(r"\1\2", name)
     ending, dot = "", len(name)
     for _ in range(_MOST_STEPS):

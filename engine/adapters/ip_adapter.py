@@ -6,26 +6,41 @@ diffusers' own classes do the work; the weights of adapter and image encoder are
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.embeddings import ImageProjection, MultiIPAdapterImageProjection
+from diffusers.models.embeddings import (
+    ImageProjection,
+    IPAdapterFaceIDImageProjection,
+    IPAdapterFaceIDPlusImageProjection,
+    MultiIPAdapterImageProjection,
+)
+from PIL.Image import Image
 from torch import Tensor, nn
 from transformers import CLIPImageProcessor
 
 from contract.errors import InvalidRecipe
 from contract.recipe import IpAdapter, Recipe
+from engine.adapters.face_id import face_of, face_tokens, is_version_2
 from engine.images.image_io import open_input
 from engine.models.bundle import Bundle
 from engine.sampling.denoise import Conditions, ControlResiduals, Controls, Span
 
+_OF_FACES = (IPAdapterFaceIDImageProjection, IPAdapterFaceIDPlusImageProjection)
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedIpAdapter:
-    """An IP-Adapter's tensors and its image encoder, both leased."""
+    """An IP-Adapter's tensors and its image encoder, both leased. FaceID alone has no encoder.
+
+    Attributes:
+        face_root: As of `face_id.face_of`.
+    """
 
     tensors: nn.Module
-    encoder: nn.Module
+    encoder: nn.Module | None
+    face_root: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +78,13 @@ def image_prompts(
         for table in tables:
             image_proj = table["image_proj"]
             projections.append(unet._convert_ip_adapter_image_proj_to_diffusers(image_proj, low_cpu_mem_usage=True))
-        unet.encoder_hid_proj = MultiIPAdapterImageProjection(projections)
+        # Of a face the tokens are made once, outside of the U-Net.
+        inside = [nn.Identity() if isinstance(one, _OF_FACES) else one for one in projections]
+        unet.encoder_hid_proj = MultiIPAdapterImageProjection(inside)
         unet.config.encoder_hid_dim_type = "ip_image_proj"
         prompts = []
         for ip_adapter, adapter, projection in zip(recipe.ip_adapters, loaded, projections, strict=True):
-            prompts.append(_encode_image(ip_adapter, adapter.encoder, projection, images, bundle))
+            prompts.append(_encode_image(ip_adapter, adapter, projection, images, bundle))
         yield tuple(prompts)
     finally:
         unet.encoder_hid_proj = None
@@ -109,12 +126,23 @@ def _tables_of(adapter: LoadedIpAdapter) -> dict[str, dict[str, Tensor]]:
 
 @torch.inference_mode()
 def _encode_image(
-    ip_adapter: IpAdapter, encoder: Any, projection: nn.Module, images: Mapping[str, bytes], bundle: Bundle
+    ip_adapter: IpAdapter, adapter: LoadedIpAdapter, projection: nn.Module, images: Mapping[str, bytes], bundle: Bundle
 ) -> ImagePrompt:
-    side = encoder.config.image_size
+    encoder: Any = adapter.encoder
     image = open_input(ip_adapter.image, images)
-    pixels = CLIPImageProcessor(size=side, crop_size=side)(image, return_tensors="pt").pixel_values
-    pixels = pixels.to(device=bundle.device.torch_device, dtype=bundle.device.dtype)
+    where: Any = {"device": bundle.device.torch_device, "dtype": bundle.device.dtype}
+    if isinstance(projection, _OF_FACES):
+        face = face_of(image, adapter.face_root)
+        vector, patches, no_patches = torch.from_numpy(face.vector).to(**where)[None], None, None
+        if encoder is not None:
+            pixels = _pixels(face.crop, encoder).to(**where)
+            patches = encoder(pixels, output_hidden_states=True).hidden_states[-2]
+            no_patches = encoder(torch.zeros_like(pixels), output_hidden_states=True).hidden_states[-2]
+        has_shortcut = is_version_2(ip_adapter.model.name)
+        tokens = face_tokens(projection, vector, patches, has_shortcut=has_shortcut)
+        uncond = face_tokens(projection, torch.zeros_like(vector), no_patches, has_shortcut=has_shortcut)
+        return ImagePrompt(ip_adapter, tokens[None], uncond[None])
+    pixels = _pixels(image, encoder).to(**where)
     if isinstance(projection, ImageProjection):
         embeds = encoder(pixels).image_embeds
         uncond = torch.zeros_like(embeds)
@@ -122,6 +150,12 @@ def _encode_image(
         embeds = encoder(pixels, output_hidden_states=True).hidden_states[-2]
         uncond = encoder(torch.zeros_like(pixels), output_hidden_states=True).hidden_states[-2]
     return ImagePrompt(ip_adapter, embeds[None], uncond[None])
+
+
+def _pixels(image: Image, encoder: Any) -> Tensor:
+    side = encoder.config.image_size
+    pixels: Tensor = CLIPImageProcessor(size=side, crop_size=side)(image, return_tensors="pt").pixel_values
+    return pixels
 
 
 def with_image_prompts(controls: Controls | None, prompts: Sequence[ImagePrompt], bundle: Bundle) -> Controls | None:

@@ -13,8 +13,9 @@ from contract.errors import ModelProblem
 from contract.recipe import LoraUse
 from engine.checkpoints.component import Component
 from engine.lora.alphas import alphas_of
-from engine.lora.deltas import Delta, ShapeMismatch, deltas_of, merged
+from engine.lora.deltas import Delta, deltas_of, merged
 from engine.lora.keys import ModuleNames, match_layers
+from engine.lora.mismatch import ShapeMismatch
 from engine.lora.patch import AppliedLora, LoadedLora
 from engine.models.components import components_of
 from engine.models.module_slot import on_meta
@@ -69,7 +70,8 @@ def bake(name: str, parts: Mapping[str, Component], loras: Sequence[tuple[LoraUs
             tensors = AppliedLora(lora, layer, strength, alphas).tensors
             parameters = dict(modules[layer.part].get_submodule(layer.module).named_parameters(recurse=False))
             try:
-                found = deltas_of(tensors, tuple(parameters["weight"].shape), torch.device("cpu"))
+                shape = tuple(parameters["weight"].shape)
+                found = deltas_of(tensors, shape, torch.device("cpu"), layer.cut)
             except ShapeMismatch as problem:
                 raise ModelProblem(
                     f"LoRA “{use.model.name}” does not fit “{name}”: of {layer.module}, {problem}.",

@@ -40,7 +40,7 @@ class Preprocessors:
     """
 
     def __init__(self, folders: Sequence[Path], device: torch.device) -> None:
-        self._folders = tuple(folders)
+        self.folders = tuple(folders)
         self._device = device
         self._loaded: tuple[tuple[str, Path | None, str], Any] | None = None
 
@@ -73,7 +73,7 @@ class Preprocessors:
         chosen = get_preprocessor(name)
         if chosen.id == NONE or chosen.needs_mask:
             return image
-        refuse_missing(chosen, self._folders)
+        refuse_missing(chosen, self.folders)
         resolution = resolution or RESOLUTION
         refuse_shape(chosen, image.size, resolution)
         if low is None:
@@ -111,7 +111,7 @@ class Preprocessors:
         """The annotator of a preprocessor; loaded again when it or its files changed."""
         from engine.images.annotators import DETECTORS, load
 
-        detector, home = DETECTORS[chosen.id], home_of(chosen, self._folders)
+        detector, home = DETECTORS[chosen.id], home_of(chosen, self.folders)
         key = (detector.name, home, stamp_of(home) if home else "")
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None

@@ -1,4 +1,4 @@
-"""Alphas that peft and diffusers keep apart from a LoRA's tensors, by component and layer.
+"""Settings that peft and diffusers keep apart from a LoRA's tensors: alphas, by component and layer; rotations' series.
 
 diffusers writes them into the header (`lora_adapter_metadata`), peft into `adapter_config.json` beside the file.
 Where neither says anything, alpha is the rank, as both take it.
@@ -18,6 +18,8 @@ from contract.errors import ModelProblem
 _METADATA = "lora_adapter_metadata"
 ADAPTER_CONFIG = "adapter_config.json"
 _ALL = ""
+_NEUMANN_TERMS = 5  # peft's own
+_MOST_TERMS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,16 @@ class Alphas:
         if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
             return None
         return alpha * math.sqrt(rank) if table.get("use_rslora") is True else float(alpha)
+
+    def neumann_terms(self, part: str) -> int:
+        """How many terms of a series peft makes a rotation from; 0: it makes it exactly."""
+        table = self.settings.get(part) or self.settings.get(_ALL) or {}
+        if table.get("use_cayley_neumann") is False:
+            return 0
+        terms = table.get("num_cayley_neumann_terms")
+        if isinstance(terms, bool) or not isinstance(terms, int):
+            return _NEUMANN_TERMS
+        return min(max(terms, 1), _MOST_TERMS)
 
 
 def stamp_of_settings(file: Path) -> str:

@@ -6,6 +6,7 @@ LoKr        W + s·(W₁ ⊗ W₂)              the same
 DoRA        m·(W + s·B·A) / ‖W + s·B·A‖  Liu et al. 2024 (arXiv 2402.09353), of any of these
 (IA)³       W ⊙ w                        Liu et al. 2022 (arXiv 2205.05638)
 diff        W + D
+OFT, BOFT   R·W                          `rotations.py`
 s is alpha / rank. Strength weighs the whole change: W + strength·(W' − W).
 """
 
@@ -15,17 +16,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.weights.reading import shape_text
+from engine.lora.mismatch import ShapeMismatch
+from engine.lora.rotations import ROTATIONS, Rotation, rotation_of
+from engine.weights.reading import TensorSlice, shape_text
 
 Tensors = Mapping[str, Tensor]
 Shape = tuple[int, ...]
 
-_NUMBERS = frozenset({"alpha", "on_input"})  # roles of tensors that are read as numbers
+_NUMBERS = frozenset({"alpha", "on_input", "neumann_terms"})  # roles of tensors that are read as numbers
 _TILE_ELEMENTS = 2**21  # of a weight at a time: 8 MiB of float32
-
-
-class ShapeMismatch(Exception):
-    """A layer is incomplete or of another shape; the message says how, without the file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +68,17 @@ class FullDelta:
         total.add_(self.delta(base).reshape(total.shape), alpha=strength)
 
 
-Delta = LowRank | FullDelta
+Delta = LowRank | FullDelta | Rotation
 
 
-def deltas_of(tensors: Tensors, shape: Shape, device: torch.device) -> dict[str, Delta]:
+def deltas_of(tensors: Tensors, shape: Shape, device: torch.device, cut: TensorSlice | None = None) -> dict[str, Delta]:
     """What a layer adds to its weight, its bias or both, by these names.
 
     Args:
         tensors: By role, as of `keys.Layer`.
         shape: Of the layer's weight.
         device: Where it is computed.
+        cut: As of `keys.Layer`.
     Raises:
         ShapeMismatch: a tensor is missing, or the shapes make no such weight.
     """
@@ -92,7 +92,10 @@ def deltas_of(tensors: Tensors, shape: Shape, device: torch.device) -> dict[str,
     elif any(role.startswith("hada_") for role in roles):
         weight = _full(_hadamard(roles), shape)
     elif any(role.startswith("lokr_") for role in roles):
-        weight = _full(_kronecker(roles), shape)
+        product = _kronecker(roles)
+        weight = _full(product if cut is None else cut.of(product), shape)
+    elif roles.keys() & ROTATIONS.keys():
+        weight = rotation_of(roles, shape, cut)
     elif "diff" in roles:
         weight = _full(roles["diff"], shape)
     elif "factor" in roles:

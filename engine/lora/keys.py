@@ -16,8 +16,13 @@ from engine.weights.reading import TensorSlice
 
 DENOISERS = ("unet", "transformer")
 # Of a layer that is cut into several modules: what is cut as its rows are, and what all have in common.
-_BY_ROWS = frozenset({"up", "diff", "diff_b", "magnitude", "hada_w1_a", "hada_w2_a"})
-_SHARED = frozenset({"down", "alpha", "hada_w1_b", "hada_w2_b"})
+_BY_ROWS = frozenset({"up", "diff", "diff_b", "magnitude", "hada_w1_a", "hada_w2_a", "rescale", "out_scale"})
+_SHARED = frozenset({"down", "alpha", "hada_w1_b", "hada_w2_b", "oft_R", "boft_R"})
+# What is cut only when it is worked out: products of Kronecker, blocks of rotations.
+_LATER = frozenset(
+    {f"lokr_{name}" for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")}
+    | {"oft_blocks", "oft_diag", "oft_r"}
+)
 Piece = tuple[str, TensorSlice]  # a module, and which rows of the original one it has
 _PROJECTIONS = (("q_proj", "to_q"), ("k_proj", "to_k"), ("v_proj", "to_v"), ("out_proj", "to_out"))
 
@@ -30,13 +35,15 @@ class Layer:
         part: The component.
         ldm_name: The LDM name of a U-Net's module, by which blocks are counted; else empty.
         tensors: By role: down, up, mid, alpha, magnitude (peft's DoRA), dora_scale (LyCORIS'), hada_…, lokr_…, diff,
-            diff_b, factor, on_input.
+            diff_b, factor, on_input; of rotations oft_…, boft_R, rescale, out_scale.
+        cut: Which rows of the file's layer the module has, where its tensors are not cut yet; None: all.
     """
 
     part: str
     module: str
     ldm_name: str
     tensors: Mapping[str, Tensor]
+    cut: TensorSlice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +124,11 @@ def match_layers(tensors: Mapping[str, Tensor], modules: ModuleNames) -> Matched
         pieces = modules.pieces.get(place.path, []) if part == modules.denoiser else []
         if module is None and len(pieces) == 1 and pieces[0][1].is_whole:
             module = pieces[0][0]
-        if module is None and pieces and roles.keys() <= _BY_ROWS | _SHARED:
+        by_rows = _BY_ROWS | {"dora_scale"} if _has_lengths_of_rows(roles) else _BY_ROWS
+        if module is None and pieces and roles.keys() <= by_rows | _SHARED | _LATER:
             for piece, rows in pieces:
-                of_piece = {role: rows.of(tensor) if role in _BY_ROWS else tensor for role, tensor in roles.items()}
-                layers[part, piece] = Layer(part, piece, "", of_piece)
+                of_piece = {role: rows.of(tensor) if role in by_rows else tensor for role, tensor in roles.items()}
+                layers[part, piece] = Layer(part, piece, "", of_piece, rows if roles.keys() & _LATER else None)
             continue
         if module is None or "" in roles or ("factor" in roles and "on_input" not in roles):
             unmatched.append(stem)
@@ -131,3 +139,9 @@ def match_layers(tensors: Mapping[str, Tensor], modules: ModuleNames) -> Matched
         ldm_name = modules.ldm.get(module, "") if part == "unet" else ""
         layers[key] = Layer(part, module, ldm_name, roles)
     return MatchedLayers(tuple(layers.values()), tuple(unmatched), other_kind(tensors))
+
+
+def _has_lengths_of_rows(roles: Mapping[str, Tensor]) -> bool:
+    """Whether LyCORIS' lengths (DoRA) are of rows; those of columns say nothing of some rows alone."""
+    lengths = roles.get("dora_scale")
+    return lengths is not None and (lengths.dim() < 2 or lengths.shape[0] == lengths.numel())

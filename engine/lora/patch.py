@@ -20,9 +20,11 @@ from catalog.families import label_of
 from contract.errors import InvalidRecipe
 from contract.recipe import LoraUse
 from engine.lora.alphas import Alphas, alphas_of, stamp_of_settings
-from engine.lora.deltas import Delta, ShapeMismatch, deltas_of, merged
+from engine.lora.deltas import Delta, deltas_of, merged
 from engine.lora.keys import DENOISERS, Layer, ModuleNames, match_layers
 from engine.lora.ldm_names import block_of
+from engine.lora.mismatch import ShapeMismatch
+from engine.lora.rotations import ROTATIONS
 from engine.models.bundle import Bundle
 
 
@@ -40,7 +42,7 @@ ORDERS: Mapping[int, tuple[str, ...]] = MappingProxyType(
     }
 )
 
-_WITHOUT_ALPHA = frozenset({"diff", "diff_b", "factor", "on_input", "magnitude", "dora_scale"})
+_WITHOUT_ALPHA = frozenset({"diff", "diff_b", "factor", "on_input", "magnitude", "dora_scale", *ROTATIONS})
 TensorKey = tuple[str, str]  # a component, and the name of a tensor (or module) in it
 Signature = tuple[tuple[str, str, float], ...]  # which LoRAs, with which strengths
 
@@ -99,8 +101,10 @@ class AppliedLora(NamedTuple):
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
-        """Of the layer, with the alpha that its file keeps apart."""
+        """Of the layer, with the settings that its file keeps apart: the alpha, or how peft makes a rotation."""
         tensors = self.layer.tensors
+        if "oft_R" in tensors:
+            return {**tensors, "neumann_terms": torch.tensor(self.alphas.neumann_terms(self.layer.part))}
         if "alpha" in tensors or "down" not in tensors or not tensors["down"].dim():
             return tensors
         alpha = self.alphas.of(self.layer.part, self.layer.module, tensors["down"].shape[0])
@@ -222,7 +226,7 @@ def acting_layers(lora: LoadedLora, modules: ModuleNames, bundle: Bundle, field:
     if matched.other_kind:
         raise InvalidRecipe(
             f"LoRA {_title(lora)} is {matched.other_kind}, which is not run here.",
-            "Use a LoRA, LoCon, LoHa, LoKr or DoRA.",
+            "Use a LoRA, LoCon, LoHa, LoKr, DoRA, OFT or BOFT.",
             field=field,
         )
     if not matched.layers:
@@ -249,7 +253,7 @@ def deltas_for(one: AppliedLora, bundle: Bundle, field: str) -> dict[str, Delta]
     part, module = one.layer.part, one.layer.module
     shape = tuple(bundle.original(part, f"{module}.weight").shape)
     try:
-        found = deltas_of(one.tensors, shape, bundle.device.torch_device)
+        found = deltas_of(one.tensors, shape, bundle.device.torch_device, one.layer.cut)
         if "bias" in found and bundle.modules[part].get_submodule(module).bias is None:
             raise ShapeMismatch("it has a bias and the model’s layer has none")
         if "weight" in _touched(one.layer) and "weight" not in found:

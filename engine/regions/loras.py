@@ -141,15 +141,17 @@ def _change_of(module: nn.Linear | nn.Conv2d, deltas: Mapping[str, Delta], one: 
         kernels = [weight.down, weight.up * (weight.scale * one.strength)]
     elif weight is not None:
         original = bundle.original(one.layer.part, f"{one.layer.module}.weight").to(device).float()
-        kernels = [weight.delta(original) * one.strength]
+        kernels = [torch.zeros_like(original)]
+        weight.add_to(kernels[0], original, one.strength)
     if isinstance(module, nn.Conv2d) and kernels:
         kernels[0] = kernels[0].reshape(kernels[0].shape[0], module.in_channels, *module.kernel_size)
         kernels[1:] = [kernel[:, :, None, None] for kernel in kernels[1:]]
     kernels = [kernel.to(device=device, dtype=dtype) for kernel in kernels]
     shift = None
-    if bias is not None and not isinstance(bias, LowRank):
-        own = torch.zeros(module.weight.shape[0], device=device)
-        shift = (bias.delta(own) * one.strength).to(dtype)
+    if bias is not None:
+        added = torch.zeros(module.weight.shape[0], device=device)
+        bias.add_to(added, torch.zeros_like(added), one.strength)
+        shift = added.to(dtype)
 
     def change(x: Tensor) -> Tensor:
         changed = x

@@ -4,9 +4,11 @@ Knows only the sizes of images, not their pixels.
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from catalog.detect.control_models import LABELS, refuse_other_family, union_type_index
+from catalog.detect.ip_adapters import FACE_PACK, face_root, is_of_face
 from catalog.models import ModelEntry
 from catalog.preprocessors import (
     Preprocessor,
@@ -16,7 +18,7 @@ from catalog.preprocessors import (
     refuse_shape,
     refuse_thresholds,
 )
-from contract.errors import InvalidRecipe
+from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import Control, IpAdapter, IpAdapterDraft, ModelKind, ModelRef, RecipeDraft
 from contract.tasks import Preprocess
 from studio.library.model_list import ModelList
@@ -77,9 +79,29 @@ def resolve_ip_adapters(drafts: Sequence[IpAdapterDraft], finder: Finder, entry:
     """IP-Adapters by name, of the checkpoint's family. Raises InvalidRecipe, ModelProblem."""
     adapters: list[IpAdapter] = []
     for index, draft in enumerate(drafts):
+        field = f"ip_adapters.{index}.model"
         model = _control_model(draft.model, ("ip_adapter",), f"ip_adapters.{index}", finder, entry)
+        found = finder.models.find(model.name, "ip_adapter")
+        if found is not None and is_of_face(found.detail):
+            _refuse_missing_faces(found.title, found.detail, annotator_folders(finder.models.folders), field)
         adapters.append(IpAdapter.model_validate({**dict(draft), "model": model}))
     return tuple(adapters)
+
+
+def _refuse_missing_faces(title: str, kind: str, folders: Sequence[Path], field: str) -> None:
+    """Refuse an adapter whose vectors can't be made here: the library or its files are missing. Raises ModelProblem."""
+    if find_spec("insightface") is None:
+        raise ModelProblem(
+            f"“{title}” is an IP-Adapter {kind}: the library insightface, which reads faces for it, is not installed.",
+            "Install it beside Darkroom (its models are for non-commercial use), or use an IP-Adapter Plus Face.",
+            field=field,
+        )
+    if face_root(folders) is None:
+        raise ModelProblem(
+            f"“{title}” is an IP-Adapter {kind}: insightface's models “{FACE_PACK}”, which it needs, are not here.",
+            f"Put them into models/annotators/insightface/models/{FACE_PACK}/, or use an IP-Adapter Plus Face.",
+            field=field,
+        )
 
 
 def resolve_preprocess(task: Preprocess, models: ModelList, size_of: SizeOf) -> Preprocess:

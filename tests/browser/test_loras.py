@@ -17,10 +17,11 @@ Visit = Callable[..., Visitor]
 
 @pytest.fixture(scope="module", autouse=True)
 def loras(site: Site) -> Iterator[None]:
-    """Two for the starter's family, one for another; gone again for the other tests."""
+    """Three for the starter's family, one for another; gone again for the other tests."""
     folder = site.studio.settings.model_dirs[-1] / "loras"
     make_lora(folder, "ink", words="ink wash, brush")
     make_lora(folder, "oil")
+    make_lora(folder, "lcm-lora")
     make_lora(folder, "ink_xl", width=2048)
     site.studio.models(fresh=True)
     yield
@@ -41,7 +42,7 @@ def test_a_lora_is_chosen_from_cards_and_goes_into_the_job_and_back(there: Visit
     page = there.page
     page.get_by_role("button", name="Add a LoRA").click()
     cards = page.locator("dialog[open] .card")
-    expect(cards).to_have_count(2 + len(SHIPPED_LORAS))  # of the chosen model's family
+    expect(cards).to_have_count(3 + len(SHIPPED_LORAS))  # of the chosen model's family
     page.get_by_role("searchbox", name="Search LoRAs").fill("brush")
     expect(cards).to_have_count(1)
     cards.first.click()
@@ -87,6 +88,27 @@ def test_one_for_another_family_is_named_before_the_job_is_sent(there: Visitor) 
     assert recipe.prompt == "a barn" and [lora.model.name for lora in recipe.loras] == ["oil"]
 
 
+def test_settings_of_a_distilled_lora_are_offered_and_never_forced(there: Visitor) -> None:
+    page = there.page
+    page.evaluate(
+        "darkroom.form.set({ ...darkroom.form.get(), loras: ['lcm-lora', 'oil'].map((model) => "
+        "({ model, weight: '1', text_weight: '' })) })"
+    )
+    line = page.locator("#lora-section .unit .distilled")
+    expect(line.nth(0)).to_contain_text("This LoRA is made for 4–8 steps, LCM, SGM Uniform, guidance 1–2.")
+    expect(line.nth(1)).to_be_hidden()
+    before = page.evaluate("(({ steps, sampler }) => [steps, sampler])(darkroom.form.get())")
+    line.nth(0).get_by_role("button", name="Use these").click()
+    expect(line.nth(0)).to_be_hidden()
+    now = page.evaluate(
+        "(({ steps, guidance, sampler, schedule }) => [steps, guidance, sampler, schedule])(darkroom.form.get())"
+    )
+    assert now == ["6", "1", "lcm", "sgm_uniform"]
+    page.get_by_role("group", name="Undo").get_by_role("button", name="Undo").click()
+    expect(line.nth(0)).to_be_visible()
+    assert page.evaluate("(({ steps, sampler }) => [steps, sampler])(darkroom.form.get())") == before
+
+
 def test_names_are_completed_as_they_are_typed(visitor: Visitor) -> None:
     page = visitor.page
     prompt = page.locator("textarea[name=prompt]")
@@ -111,9 +133,10 @@ def test_nothing_sticks_out_and_every_control_has_room(visit: Visit, width: int,
     visitor = visit(width=width, touch=touch)
     visitor.page.click("#lora-section summary >> nth=0")
     visitor.page.evaluate(
-        "darkroom.form.set({ ...darkroom.form.get(), loras: [{ model: 'ink', weight: '1', text_weight: '' }] })"
+        "darkroom.form.set({ ...darkroom.form.get(), loras: [{ model: 'lcm-lora', weight: '1', text_weight: '' }] })"
     )
-    expect(visitor.page.locator("#lora-section .unit h3")).to_have_text("ink")
+    expect(visitor.page.locator("#lora-section .unit h3")).to_have_text("lcm-lora")
+    expect(visitor.page.locator("#lora-section .unit .distilled")).to_be_visible()
     check(visitor.page, touch)
 
 

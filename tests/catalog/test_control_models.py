@@ -22,7 +22,7 @@ def make_control(root: Path, name: str = "control", **config: object) -> Path:
 
 def make_ip_adapter(path: Path, width: int = 768, layers: int = 16, taken: int = 1024, **more: list[int]) -> Path:
     """A file whose header is an IP-Adapter's; its numbers are zeros."""
-    shapes: dict[str, list[int]] = {"image_proj.proj.weight": [4, taken], **more}
+    shapes: dict[str, list[int]] = {"image_proj.proj.weight": [4, taken], **more} if taken else dict(more)
     for number in range(layers):
         shapes[f"ip_adapter.{2 * number + 1}.to_k_ip.weight"] = [1, width]
         shapes[f"ip_adapter.{2 * number + 1}.to_v_ip.weight"] = [1, width]
@@ -37,9 +37,9 @@ def make_ip_adapter(path: Path, width: int = 768, layers: int = 16, taken: int =
     return path
 
 
-def make_encoder(folder: Path, projection: int = 1024) -> Path:
+def make_encoder(folder: Path, projection: int = 1024, hidden: int = 1280) -> Path:
     write_safetensors(folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"projection_dim": projection, "hidden_size": 1280}))
+    (folder / "config.json").write_text(json.dumps({"projection_dim": projection, "hidden_size": hidden}))
     return folder
 
 
@@ -91,16 +91,80 @@ def test_the_encoder_may_lie_in_a_sibling_and_must_have_the_right_width(tmp_path
     assert only(tmp_path).problem is None
 
 
+KINDS = {
+    # what its file has beside the layers -> what it is called, the encoder it takes, what that is called
+    "plain": ({"image_proj.proj.weight": [4, 1024]}, "", (1280, 1024), "ViT-H/14"),
+    "plain SDXL": ({"image_proj.proj.weight": [4, 1280]}, "", (1664, 1280), "ViT-bigG/14"),
+    "plus": ({"image_proj.latents": [1, 16], "image_proj.proj_in.weight": [4, 1280]}, "Plus", (1280, 1024), "ViT-H/14"),
+    "plus of bigG": (
+        {"image_proj.latents": [1, 16], "image_proj.proj_in.weight": [4, 1664]},
+        "Plus",
+        (1664, 1280),
+        "ViT-bigG/14",
+    ),
+    "full face": (
+        {"image_proj.proj.0.weight": [4, 1280], "image_proj.proj.3.weight": [1, 4], "image_proj.proj.2.bias": [1, 4]},
+        "Full face",
+        (1280, 1024),
+        "ViT-H/14",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_asks_for_the_encoder_it_was_trained_with(tmp_path: Path, kind: str) -> None:
+    """ViT-H's patches are as wide as ViT-bigG's pictures, so the width alone does not tell."""
+    shapes, label, (hidden, projection), name = KINDS[kind]
+    make_ip_adapter(tmp_path / "ip" / "one.safetensors", 768, 16, 0, **shapes)
+    missing = only(tmp_path)
+    assert missing.problem and f"CLIP {name} of LAION, is missing" in missing.problem and missing.hint
+    wrong = {1280: (1664, 1280), 1664: (1280, 1024)}[hidden]
+    make_encoder(tmp_path / "ip" / "image_encoder", projection=wrong[1], hidden=wrong[0])
+    assert f"(CLIP {name} of LAION), which “image_encoder” does not" in str(only(tmp_path).problem)
+    make_encoder(tmp_path / "other" / "image_encoder", projection=projection, hidden=hidden)
+    found = only(tmp_path)
+    assert (found.problem, found.detail, found.ref.family) == (None, label, "sd1")
+
+
+def test_faceid_alone_takes_no_picture_and_plus_the_same_encoder(tmp_path: Path) -> None:
+    lora = {"ip_adapter.0.to_k_lora.down.weight": [1, 1]}
+    vector = {"image_proj.proj.0.weight": [4, 512], "image_proj.norm.weight": [1, 4], **lora}
+    make_ip_adapter(tmp_path / "ip" / "one.safetensors", 768, 16, 0, **vector)
+    assert (only(tmp_path).detail, only(tmp_path).problem) == ("FaceID", None)
+    plus = {**vector, "image_proj.perceiver_resampler.proj_in.weight": [4, 1280]}
+    make_ip_adapter(tmp_path / "ip" / "one.safetensors", 768, 16, 0, **plus)
+    assert "CLIP ViT-H/14 of LAION, is missing" in str(only(tmp_path).problem)
+    make_encoder(tmp_path / "ip" / "image_encoder")
+    assert (only(tmp_path).detail, only(tmp_path).problem) == ("FaceID Plus", None)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({"image_proj.latents": [1, 16], "image_proj.proj_in.weight": [4, 512]}, "InstantID"),
+        ({"image_proj.strange.weight": [4, 4]}, "of a kind that is not known"),
+    ],
+)
+def test_kinds_that_are_not_run_are_named(tmp_path: Path, shapes: dict[str, list[int]], words: str) -> None:
+    make_ip_adapter(tmp_path / "one.safetensors", 768, 16, 0, **shapes)
+    make_encoder(tmp_path / "image_encoder")
+    found = only(tmp_path)
+    assert found.ref.kind == "ip_adapter" and words in str(found.problem) and found.hint
+
+
 @pytest.mark.parametrize(
     ("more", "has_encoder", "words"),
-    [({}, False, "encoder of its pictures is missing"), ({"ip_adapter.0.to_k_lora.down.weight": [1, 1]}, True, "face")],
+    [
+        ({}, False, "The encoder of its pictures, CLIP ViT-H/14 of LAION, is missing"),
+        ({}, True, ", which “image_encoder” does not"),
+    ],
 )
 def test_an_ip_adapter_that_cannot_be_used_says_why(
     tmp_path: Path, more: dict[str, list[int]], has_encoder: bool, words: str
 ) -> None:
-    make_ip_adapter(tmp_path / "plain.safetensors", **more)
+    make_ip_adapter(tmp_path / "ip" / "plain.safetensors", **more)
     if has_encoder:
-        make_encoder(tmp_path / "image_encoder")
+        make_encoder(tmp_path / "ip" / "image_encoder", 99, 98)
     entry = only(tmp_path)
     assert entry.ref.kind == "ip_adapter" and words in str(entry.problem)
 

@@ -73,6 +73,11 @@ def test_a_stem_of_other_models_names_no_part(stem: str) -> None:
         ("x.lora_magnitude_vector.default.weight", ("x", "magnitude")),
         ("x.lora_magnitude_vector.ink", ("x", "magnitude")),
         ("x.to_q_lora.down.weight", ("x.to_q", "down")),
+        ("x.oft_R.default.weight", ("x", "oft_R")),
+        ("x.boft_R.ink", ("x", "boft_R")),
+        ("x.boft_s.ink", ("x", "out_scale")),
+        ("soft_x.weight", ("soft_x", "factor")),
+        ("soft_x.bias", ("soft_x.bias", "")),
         ("x.bias", ("x.bias", "")),
         ("x", ("x", "")),
         ("", ("", "")),
@@ -126,10 +131,7 @@ def test_norms_alone_are_a_lora(prefix: str) -> None:
 @pytest.mark.parametrize(
     ("endings", "kind"),
     [
-        ((".oft_blocks", ".alpha"), "OFT"),
-        ((".oft_diag",), "OFT"),
-        ((".oft_R.weight",), "OFT"),
-        ((".boft_R",), "BOFT"),
+        ((".oft_embedding_R.weight",), "an OFT of the words' table"),
         ((".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight", ".alpha"), "GLoRA"),
         ((".vera_lambda_b", ".vera_lambda_d"), "VeRA"),
     ],
@@ -138,6 +140,27 @@ def test_kinds_that_are_not_run_are_named_in_the_list(endings: tuple[str, ...], 
     found = sniff(tensors({f"lora_unet_{UNET}{ending}": (4, 4) for ending in endings}))
     assert (found.kind, found.problem) == ("lora", f"It is {kind}, which is not run here.")
     assert other_kind([f"x{endings[0]}"]) == kind
+
+
+@pytest.mark.parametrize(
+    ("endings", "kind"),
+    [
+        ({".oft_blocks": (4, 80, 80), ".alpha": ()}, "OFT"),
+        ({".oft_blocks": (4, 80, 80), ".rescale": (320, 1)}, "OFT"),
+        ({".oft_diag": (4, 80, 80)}, "OFT"),
+        ({".oft_R.weight": (24, 496)}, "OFT"),
+        ({".oft_r": (4, 80, 80)}, "OFT"),
+        ({".oft_blocks": (3, 80, 4, 4)}, "BOFT"),
+        ({".boft_R": (1, 192, 4, 4), ".boft_s": (320, 1)}, "BOFT"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["lora_unet_", "oft_unet_", "lycoris_", "unet.base_model.model."])
+def test_rotations_are_told_apart(prefix: str, endings: Shapes, kind: str) -> None:
+    found = sniff(tensors({f"{prefix}{UNET}{ending}": shape for ending, shape in endings.items()}))
+    assert (found.kind, found.detail, found.problem) == ("lora", kind, ""), found
+    # What turns the input is as wide as the prompt's embeddings: the family's own width.
+    is_wide = ".boft_R" in endings or ".oft_R.weight" in endings
+    assert found.family == ("sd1" if is_wide else "unknown")
 
 
 def test_a_checkpoint_with_such_a_name_inside_stays_one() -> None:

@@ -88,8 +88,9 @@ def ldm_named(modules: loras.Modules) -> loras.Modules:
     }
 
 
-def ip_adapter(width: int, layers: int, **more: tuple[int, ...]) -> Shapes:
-    shapes: Shapes = {"image_proj.proj.weight": (4 * width, 1024), "image_proj.norm.weight": (width,), **more}
+def ip_adapter(width: int, layers: int, kind: str = "plain", **more: tuple[int, ...]) -> Shapes:
+    plain: Shapes = {"image_proj.proj.weight": (4 * width, 1024), "image_proj.norm.weight": (width,)}
+    shapes: Shapes = {**(plain if kind else {}), **more}
     for number in range(layers):
         shapes |= {
             f"ip_adapter.{2 * number + 1}.to_k_ip.weight": (320, width),
@@ -417,7 +418,26 @@ CASES: dict[str, Case] = {
         lambda: {f"lora_unet_{name.replace('.', '_')}.oft_blocks": (4, 160, 160) for name in unet_modules("sdxl")},
         ("lora", "sdxl"),
         {"detail": "OFT"},
-        words="OFT",
+    ),
+    "oft sd3": Case(
+        lambda: {
+            f"lora_unet_{name.replace('.', '_')}.oft_blocks": (4, 384, 384) for name in loras.joint_modules(1536, 24)
+        },
+        ("lora", "sd3"),
+        {"detail": "OFT"},
+    ),
+    "oft flux": Case(
+        lambda: {f"lora_unet_{name.replace('.', '_')}.oft_blocks": (4, 768, 768) for name in loras.flux_modules()},
+        ("lora", "flux"),
+        words="for Flux",
+    ),
+    "boft sdxl of peft": Case(
+        lambda: {
+            **{f"unet.{name}.boft_R": (1, taken // 4, 4, 4) for name, (_, taken, *_) in unet_modules("sdxl").items()},
+            **{f"unet.{name}.boft_s": (made, 1) for name, (made, *_) in unet_modules("sdxl").items()},
+        },
+        ("lora", "sdxl"),
+        {"detail": "BOFT"},
     ),
     "lora flux kohya": Case(
         lambda: down_up(
@@ -584,12 +604,32 @@ CASES: dict[str, Case] = {
     ),
     "ip-adapter sd1": Case(lambda: ip_adapter(768, 16), ("ip_adapter", "sd1")),
     "ip-adapter sdxl plus": Case(
-        lambda: ip_adapter(2048, 70, **{"image_proj.latents": (1, 16, 1280)}), ("ip_adapter", "sdxl")
+        lambda: ip_adapter(
+            2048, 70, "", **{"image_proj.latents": (1, 16, 1280), "image_proj.proj_in.weight": (1280, 1280)}
+        ),
+        ("ip_adapter", "sdxl"),
+        {"detail": "Plus"},
+    ),
+    "ip-adapter sd1 full face": Case(
+        lambda: ip_adapter(
+            768, 16, "", **{"image_proj.proj.0.weight": (1280, 1280), "image_proj.proj.3.weight": (768,)}
+        ),
+        ("ip_adapter", "sd1"),
+        {"detail": "Full face"},
     ),
     "ip-adapter faceid": Case(
-        lambda: ip_adapter(768, 16, **{"ip_adapter.0.to_k_lora.down.weight": (128, 320)}),
-        ("ip_adapter", "unknown"),
-        words="face",
+        lambda: ip_adapter(
+            768,
+            16,
+            "",
+            **{
+                "image_proj.proj.0.weight": (1024, 512),
+                "image_proj.norm.weight": (768,),
+                "ip_adapter.0.to_k_lora.down.weight": (128, 320),
+            },
+        ),
+        ("ip_adapter", "sd1"),
+        {"detail": "FaceID"},
     ),
     "ip-adapter flux": Case(
         lambda: {"double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight": (3072, 4096)},

@@ -52,11 +52,17 @@ def control_entries(entries: dict[str, ModelEntry], tmp_path_factory: pytest.Tem
         "color": tiny_controls.build_adapter(root / "color", 31),
         "sketch_xl": tiny_controls.build_adapter(root / "sketch_xl"),
         "picture": tiny_controls.build_ip_adapter(unets["sd1"], root / "ip" / "picture.safetensors"),
+        "plus_beside": tiny_controls.build_ip_adapter(
+            unets["sd1"], root / "ip" / "beside.safetensors", 44, "plus", with_encoder=False
+        ),
+        "plus": tiny_controls.build_ip_adapter(unets["sd1"], root / "plus" / "plus.safetensors", 41, "plus"),
+        "full_face": tiny_controls.build_ip_adapter(unets["sd1"], root / "full" / "full.safetensors", 42, "full face"),
+        "plus_xl": tiny_controls.build_ip_adapter(unets["sdxl"], root / "plus_xl" / "plus_xl.safetensors", 43, "plus"),
         "picture_xl": tiny_controls.build_ip_adapter(unets["sdxl"], root / "xl" / "picture_xl.safetensors"),
     }
     found = {name: describe(path, name) for name, path in paths.items()}
     assert not [entry.problem for entry in found.values() if entry.problem]
-    for name, family in (("picture_xl", "sdxl"), ("sketch", "sd1"), ("color", "sd1")):
+    for name, family in (("picture_xl", "sdxl"), ("plus_xl", "sdxl"), ("sketch", "sd1"), ("color", "sd1")):
         # Models as small as these can't be told by their widths and forms.
         found[name] = replace(found[name], ref=found[name].ref.model_copy(update={"family": family}))
     return found

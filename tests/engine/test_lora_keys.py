@@ -95,7 +95,7 @@ def test_known_pairs_of_names(request: pytest.FixtureRequest, family: str, ours:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("lora_unet_mid_block_attentions_0_proj_in.oft_blocks", "OFT"),
+        ("lora_unet_mid_block_attentions_0_proj_in.oft_blocks", ""),
         ("lora_unet_x.a1.weight", "GLoRA"),
         ("unet.mid_block.attentions.0.proj_in.vera_lambda_b", "VeRA"),
         ("unet.mid_block.attentions.0.proj_in.lora_A.weight", ""),

@@ -22,7 +22,7 @@ from engine.lora.patch import ORDERS, LoadedLora, patch_loras
 from engine.models.bundle import Bundle
 from engine.models.manager import ModelManager
 from tests.engine.conftest import CPU
-from tests.support.tiny_loras import ATTENTION, CONV, LINEAR, Made, chosen, dotted, kohya, kohya_xl, make
+from tests.support.tiny_loras import ATTENTION, CONV, LINEAR, Made, chosen, dotted, kohya, kohya_xl, make, turn
 
 CARD = Device(torch.device("cpu"), "a card", copies_weights=True)
 HALF = Device(torch.device("cpu"), "a processor with bfloat16", dtype=torch.bfloat16)
@@ -238,6 +238,28 @@ def test_a_failure_takes_everything_off(house: Callable[..., House], monkeypatch
             assert digest(bundle) != own
 
 
+@pytest.mark.parametrize("device", [CPU, CARD], ids=["cpu", "card"])
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_rotations_turn_real_layers_and_back(house: Callable[..., House], kind: str, device: Device) -> None:
+    """Of U-Net and text encoders, with a LoRA beside them: the changes are added, whatever the order."""
+    here = house(kind, device)
+    with here.lease() as bundle:
+        before, own = weights(bundle), digest(bundle)
+        name_of = kohya_xl if kind == "sdxl" else kohya
+        beside, turned = make(chosen(bundle.modules, ATTENTION), name_of), turn(chosen(bundle.modules, CONV), name_of)
+        wanted = dict(beside.deltas)
+        for place, delta in turned.deltas.items():
+            wanted[place] = wanted.get(place, torch.zeros(delta.shape)) + 0.6 * delta
+        files = [(here.file(beside), {"weight": 1.0}), (here.file(turned, "turn"), {"weight": 0.6})]
+        assert here.patch_loras(bundle, *files).notices == ()
+        assert_merged(bundle, before, wanted)
+        both = digest(bundle)
+        here.patch_loras(bundle)
+        assert digest(bundle) == own
+        here.patch_loras(bundle, *files)
+        assert digest(bundle) == both
+
+
 @pytest.mark.parametrize("count", ORDERS)
 def test_block_weights_act_on_their_blocks(house: Callable[..., House], count: int) -> None:
     here = house("sdxl" if count in (12, 20) else "sd1")
@@ -279,7 +301,9 @@ def one_layer(bundle: Bundle, tensors: dict[str, Tensor]) -> Made:
         ({"diff": (32, 31)}, "it is made for 32×31"),
         ({"lokr_w1": (2, 2), "lokr_w2": (16, 8)}, "it is made for 32×16"),
         ({"alpha": (1,)}, "it holds no change"),
-        ({"oft_blocks": (4, 8, 8)}, "is OFT, which is not run here"),
+        ({"oft_blocks": (4, 7, 7)}, "it turns 28 rows and the model’s layer is 32×32"),
+        ({"boft_R": (1, 5, 4, 4), "boft_s": (32, 1)}, "it turns 20 columns"),
+        ({"rescale": (32, 1)}, "it holds no change"),
         ({"a1.weight": (4, 32)}, "is GLoRA"),
         ({"lora_down.weight": (0, 32), "lora_up.weight": (32, 0)}, "its rank is 0"),
         ({"lora_down.weight": (4, 32), "lora_up.weight": (32, 4), "dora_scale": (7, 1)}, "it has 7 lengths"),

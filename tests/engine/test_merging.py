@@ -118,7 +118,10 @@ def test_it_says_how_it_was_made(files: Files, tmp_path: Path) -> None:
 
 
 def test_a_lora_is_baked_in(files: Files, tmp_path: Path) -> None:
-    """Also into a third of a tensor that holds three."""
+    """Also into a third of a tensor that holds three; and a rotation."""
+    blocks = 0.3 * torch.randn(4, 8, 8)
+    skew = blocks - blocks.mT
+    turned = torch.block_diag(*[torch.linalg.solve(torch.eye(8) + q, torch.eye(8) - q) for q in skew])
     up, down = torch.randn(32, 2), torch.randn(2, 32)
     te_up, te_down = torch.randn(64, 2), torch.randn(2, 64)
     unet = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -130,6 +133,7 @@ def test_a_lora_is_baked_in(files: Files, tmp_path: Path) -> None:
             f"{unet}.alpha": torch.tensor(1.0),
             f"{text}.lora_up.weight": te_up,
             f"{text}.lora_down.weight": te_down,
+            f"{unet.removesuffix('to_q')}to_k.oft_blocks": blocks,
             "lora_unet_stranger.alpha": torch.tensor(1.0),
         },
         tmp_path / "ink.safetensors",
@@ -140,6 +144,8 @@ def test_a_lora_is_baked_in(files: Files, tmp_path: Path) -> None:
     )
     expected = floats(files["a"])
     expected["model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"] += 0.8 * 0.5 * up @ down
+    weight = expected["model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_k.weight"]
+    weight += 0.8 * (turned @ weight - weight)
     expected["cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight"][64:128] += 0.5 * te_up @ te_down
     assert not [name for name, tensor in expected.items() if not torch.allclose(found[name], tensor, atol=1e-5)]
     with safe_open(tmp_path / "new.safetensors", "pt") as opened:

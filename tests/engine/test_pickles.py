@@ -13,6 +13,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from catalog.detect.sniff import sniff
+from catalog.files.headers import read_header
 from contract.errors import ModelProblem
 from engine.convert import pickles
 from engine.convert.pickles import convert, weights_of
@@ -56,6 +58,21 @@ def test_a_checkpoint_is_converted_without_its_optimizer(tmp_path: Path) -> None
         assert opened.metadata() == {"global_step": "7", "converted_from": "old.ckpt"}
     assert heard[0] == (pickles.READING, None)
     assert heard[-1] == (pickles.WRITING, 1.0)
+
+
+def test_an_ip_adapter_of_two_tables_becomes_one_file(tmp_path: Path) -> None:
+    """As its authors publish it."""
+    names = [f"{2 * number + 1}.{name}.weight" for number in range(16) for name in ("to_k_ip", "to_v_ip")]
+    tables = {
+        "image_proj": {"proj.weight": torch.randn(8, 1024)},
+        "ip_adapter": {name: torch.randn(2, 768) for name in names},
+    }
+    convert(saved(tmp_path / "ip.bin", tables), tmp_path / "ip.safetensors", lambda words, fraction: None)
+    found = sniff(read_header(tmp_path / "ip.safetensors"), {})
+    assert (found.kind, found.family, found.problem) == ("ip_adapter", "sd1", "")
+    assert torch.equal(
+        load_file(tmp_path / "ip.safetensors")["ip_adapter.31.to_v_ip.weight"], tables["ip_adapter"][names[-1]]
+    )
 
 
 @pytest.mark.parametrize("is_zip", [True, False])

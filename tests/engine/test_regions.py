@@ -29,7 +29,7 @@ from engine.pipeline import PassInputs, plan_image, run_pass
 from engine.regions.places import region_places, shares_of
 from tests.engine.conftest import CPU
 from tests.engine.test_image_io import png
-from tests.support.tiny_loras import ATTENTION, CONV, chosen, kohya, kohya_xl, make
+from tests.support.tiny_loras import ATTENTION, CONV, chosen, kohya, kohya_xl, make, turn
 
 ALL = {"left": 0.0, "top": 0.0, "width": 1.0, "height": 1.0}
 LEFT = {**ALL, "width": 0.5}
@@ -191,8 +191,9 @@ def test_a_region_s_lora_over_the_whole_picture_equals_one_that_is_merged(
     encoders = [name for name in ("text_encoder", "text_encoder_2") if (path / name).is_dir()]
     parts = {name: CLIPTextModel.from_pretrained(str(path / name)) for name in encoders}
     parts["unet"] = UNet2DConditionModel.from_pretrained(str(path / "unet"))
-    for name, endings, tolerance in (("all", CONV, 2e-4), ("attention", ATTENTION, 2e-4)):
-        made = make(chosen(parts, endings), kohya_xl if kind == "sdxl" else kohya)
+    name_of = kohya_xl if kind == "sdxl" else kohya
+    for name, endings, tolerance in (("all", CONV, 2e-4), ("attention", ATTENTION, 2e-4), ("turned", ATTENTION, 2e-4)):
+        made = (turn if name == "turned" else make)(chosen(parts, endings), name_of)
         file = made.save(tmp_path / f"{name}.safetensors")
         ref = ModelRef(kind="lora", name=name, family=kind, fingerprint=fingerprint(tmp_path, (file,)))
         lora = {"model": ref, "weight": 0.4, "text_weight": 0.7}

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from catalog.detect.lora_names import cut
 from catalog.detect.text_encoders import find_encoders
 from catalog.families import FAMILIES
 from catalog.files.headers import TensorInfo
@@ -24,6 +25,8 @@ from engine.checkpoints.joint_blocks import original_modules, transformer_config
 from engine.checkpoints.single_file import shapes_of
 from engine.engine import Engine, EngineOptions
 from engine.families.sd3 import TransformerCall, build_transformer
+from engine.lora.deltas import deltas_of
+from engine.lora.deltas import merged as add_deltas
 from engine.lora.keys import ModuleNames, match_layers
 from engine.models.components import components_of
 from engine.models.manager import ModelManager
@@ -268,6 +271,64 @@ def test_a_fused_layer_is_cut_into_its_modules(transformer: nn.Module) -> None:
     up = tensors["lora_unet_joint_blocks_2_context_block_adaLN_modulation_1.lora_up.weight"]
     assert torch.equal(found[f"{blocks}.2.norm1_context.linear"]["up"], torch.cat(up.chunk(2)[::-1]))
     assert set(found[f"{blocks}.1.ff.net.2"]) == {"down", "up"}
+
+
+def fused(kind: str, height: int) -> dict[str, torch.Tensor]:
+    """What a file has for a layer of so many rows, by the endings of its names."""
+    torch.manual_seed(3)
+    alpha = {"alpha": torch.tensor(0.5)}
+    halves = {f"hada_w{half}_a": torch.rand(height, 2) for half in "12"}
+    halves |= {f"hada_w{half}_b": torch.rand(2, WIDTH) for half in "12"}
+    whole = {"lokr_w2": torch.rand(height // 4, WIDTH // 2)}
+    return {
+        "LoHa": {**halves, **alpha},
+        "LoKr": {"lokr_w1": torch.rand(4, 2), **whole},
+        "LoKr of factors": {"lokr_w1_a": torch.rand(4, 2), "lokr_w1_b": torch.rand(2, 2), **whole, **alpha},
+        "DoRA": {
+            "lora_down.weight": torch.rand(2, WIDTH),
+            "lora_up.weight": torch.rand(height, 2),
+            "dora_scale": torch.rand(height, 1),
+        },
+        "OFT": {"oft_blocks": torch.rand(height // 8, 8, 8), "rescale": torch.rand(height, 1), **alpha},
+        "OFT of peft": {"oft_R.weight": torch.rand(WIDTH // 8, 28) * 0.1},
+        "BOFT of peft": {"boft_R": torch.rand(1, WIDTH // 8, 8, 8), "boft_s": torch.rand(height, 1)},
+        "full difference": {"diff": torch.rand(height, WIDTH)},
+    }[kind]
+
+
+KINDS = ("LoHa", "LoKr", "LoKr of factors", "DoRA", "OFT", "OFT of peft", "BOFT of peft", "full difference")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("stem", "height"),
+    [
+        ("joint_blocks_0_x_block_attn_qkv", 3 * WIDTH),
+        ("joint_blocks_2_context_block_adaLN_modulation_1", 2 * WIDTH),
+    ],
+)
+def test_every_kind_is_cut_as_it_acts_on_the_whole(kind: str, stem: str, height: int, transformer: nn.Module) -> None:
+    names = ModuleNames.of({"transformer": transformer})
+    tensors = fused(kind, height)
+    matched = match_layers({f"lora_unet_{stem}.{ending}": tensor for ending, tensor in tensors.items()}, names)
+    assert not matched.unmatched and len(matched.layers) == len(names.pieces[stem])
+    weight, cpu = torch.randn(height, WIDTH), torch.device("cpu")
+    roles = {cut(f"x.{ending}")[1]: tensor for ending, tensor in tensors.items()}
+    wanted = add_deltas(weight, [(deltas_of(roles, (height, WIDTH), cpu)["weight"], 0.7)])
+    for layer in matched.layers:
+        rows = dict(names.pieces[stem])[layer.module]
+        base = rows.of(weight).contiguous()
+        ours = add_deltas(base, [(deltas_of(layer.tensors, tuple(base.shape), cpu, layer.cut)["weight"], 0.7)])
+        torch.testing.assert_close(ours, rows.of(wanted), rtol=0, atol=2e-5)
+        assert not torch.allclose(ours, base, atol=1e-3)
+
+
+def test_what_says_nothing_of_some_rows_alone_fits_nothing(transformer: nn.Module) -> None:
+    """DoRA's lengths of columns are of all rows together."""
+    names = ModuleNames.of({"transformer": transformer})
+    tensors = {**fused("DoRA", 3 * WIDTH), "dora_scale": torch.rand(1, WIDTH)}
+    stem = "lora_unet_joint_blocks_0_x_block_attn_qkv"
+    assert match_layers({f"{stem}.{ending}": t for ending, t in tensors.items()}, names).unmatched == (stem,)
 
 
 def test_the_table_of_names_is_read_both_ways(transformer: nn.Module) -> None:

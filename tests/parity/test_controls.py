@@ -175,6 +175,30 @@ MODES: dict[str, Mode] = {
         ip_adapters=(unit("picture_xl", OTHER_REF),),
         told={"ip_adapter_image": OTHER},
     ),
+    "plus": Mode(
+        "sd1",
+        "StableDiffusionPipeline",
+        ip_adapters=(unit("plus", OTHER_REF, weight=0.8),),
+        told={"ip_adapter_image": OTHER},
+    ),
+    "plus SDXL": Mode(
+        "sdxl",
+        "StableDiffusionXLPipeline",
+        ip_adapters=(unit("plus_xl", OTHER_REF, weight=0.6),),
+        told={"ip_adapter_image": OTHER},
+    ),
+    "plain and plus": Mode(
+        "sd1",
+        "StableDiffusionPipeline",
+        ip_adapters=(*IP, unit("plus_beside", HINT_REF, weight=0.5)),
+        told={"ip_adapter_image": [OTHER, HINT]},
+    ),
+    "full face": Mode(
+        "sd1",
+        "StableDiffusionPipeline",
+        ip_adapters=(unit("full_face", OTHER_REF, weight=0.9),),
+        told={"ip_adapter_image": OTHER},
+    ),
     "picture as prompt and one": Mode("sd1", f"{CONTROL}Pipeline", ONE, IP, {**ALL, "ip_adapter_image": OTHER}),
     "picture as prompt, img2img": Mode(
         "sd1", "StableDiffusionImg2ImgPipeline", ip_adapters=IP, start=True, told={"ip_adapter_image": OTHER}
@@ -220,10 +244,11 @@ def stock_pipeline(mode: Mode, entries: dict[str, ModelEntry], controls: dict[st
     pipe = getattr(diffusers, mode.pipeline)(**{**parts, **checker})
     pipe.set_progress_bar_config(disable=True)
     pipe.first_config = dict(parts["scheduler"].config)
-    for reference in mode.ip_adapters:
-        file = controls[str(reference["model"])].path
-        pipe.load_ip_adapter(str(file.parent), subfolder="", weight_name=file.name, local_files_only=True)
-        pipe.set_ip_adapter_scale(reference.get("weight", 1.0))
+    files = [controls[str(reference["model"])].path for reference in mode.ip_adapters]
+    if files:
+        names = [file.name for file in files]
+        pipe.load_ip_adapter(str(files[0].parent), subfolder="", weight_name=names, local_files_only=True)
+        pipe.set_ip_adapter_scale([reference.get("weight", 1.0) for reference in mode.ip_adapters])
     return pipe
 
 

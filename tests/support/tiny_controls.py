@@ -28,7 +28,8 @@ _XL = {
     "addition_time_embed_dim": 8,
     "projection_class_embeddings_input_dim": 16 + 6 * 8,
 }
-_PICTURE_WIDTH = 24  # what the image encoder gives
+FACE_VECTOR = 512
+_PICTURE_WIDTH, _HIDDEN_WIDTH = 24, 16  # what the image encoder gives: of a picture, of its patches
 
 
 @contextmanager
@@ -83,30 +84,125 @@ def build_adapter(folder: Path, seed: int = 30, **more: object) -> Path:
     return folder
 
 
-def build_ip_adapter(unet: nn.Module, file: Path, seed: int = 40, tokens: int = 4) -> Path:
-    """An IP-Adapter file for a U-Net, and a folder image_encoder beside it."""
+def build_ip_adapter(
+    unet: nn.Module, file: Path, seed: int = 40, kind: str = "plain", *, with_encoder: bool = True
+) -> Path:
+    """An IP-Adapter file for a U-Net, and a folder image_encoder beside it.
+
+    kind: plain, plus, full face, faceid, faceid plus.
+    """
     with _chance(seed):
         width = unet.config.cross_attention_dim
-        tensors = {
-            "image_proj.proj.weight": torch.randn(tokens * width, _PICTURE_WIDTH) * 0.3,
-            "image_proj.proj.bias": torch.randn(tokens * width),
-            "image_proj.norm.weight": torch.ones(width),
-            "image_proj.norm.bias": torch.zeros(width),
-        }
+        made = _PROJECTIONS[kind](width)
+        tensors = {f"image_proj.{name}": tensor for name, tensor in made.items()}
         layers = [module for name, module in unet.named_modules() if name.endswith("attn2.to_k")]
         for number, layer in enumerate(layers):
             for part in ("to_k_ip", "to_v_ip"):
                 tensors[f"ip_adapter.{2 * number + 1}.{part}.weight"] = torch.randn_like(layer.weight) * 0.5
+        if kind.startswith("faceid"):
+            tensors |= _lora_inside(unet)
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, file)
-        _encoder().save_pretrained(file.parent / "image_encoder", safe_serialization=True)
+        if with_encoder:
+            _encoder().save_pretrained(file.parent / "image_encoder", safe_serialization=True)
     return file
+
+
+def _plain_projection(width: int, tokens: int = 4) -> dict[str, torch.Tensor]:
+    return {
+        "proj.weight": torch.randn(tokens * width, _PICTURE_WIDTH) * 0.3,
+        "proj.bias": torch.randn(tokens * width),
+        "norm.weight": torch.ones(width),
+        "norm.bias": torch.zeros(width),
+    }
+
+
+def _plus_projection(width: int, tokens: int = 6) -> dict[str, torch.Tensor]:
+    return {"latents": torch.randn(1, tokens, 16), **_resampler(width, 16)}
+
+
+def _resampler(width: int, hidden: int, depth: int = 4) -> dict[str, torch.Tensor]:
+    """By the names of its authors' program."""
+    inner = 64
+    tensors = {
+        "proj_in.weight": torch.randn(hidden, _HIDDEN_WIDTH) * 0.3,
+        "proj_in.bias": torch.randn(hidden),
+        "proj_out.weight": torch.randn(width, hidden) * 0.3,
+        "proj_out.bias": torch.randn(width),
+        "norm_out.weight": 1 + 0.1 * torch.randn(width),
+        "norm_out.bias": torch.randn(width),
+    }
+    for number in range(depth):
+        attention, forward = f"layers.{number}.0", f"layers.{number}.1"
+        for norm in (f"{attention}.norm1", f"{attention}.norm2", f"{forward}.0"):
+            tensors |= {f"{norm}.weight": 1 + 0.1 * torch.randn(hidden), f"{norm}.bias": 0.1 * torch.randn(hidden)}
+        tensors |= {
+            f"{attention}.to_q.weight": torch.randn(inner, hidden) * 0.3,
+            f"{attention}.to_kv.weight": torch.randn(2 * inner, hidden) * 0.3,
+            f"{attention}.to_out.weight": torch.randn(hidden, inner) * 0.3,
+            f"{forward}.1.weight": torch.randn(4 * hidden, hidden) * 0.3,
+            f"{forward}.3.weight": torch.randn(hidden, 4 * hidden) * 0.3,
+        }
+    return tensors
+
+
+def _face_projection(width: int, tokens: int = 4) -> dict[str, torch.Tensor]:
+    return {
+        "proj.0.weight": torch.randn(2 * FACE_VECTOR, FACE_VECTOR) * 0.3,
+        "proj.0.bias": torch.randn(2 * FACE_VECTOR),
+        "proj.2.weight": torch.randn(tokens * width, 2 * FACE_VECTOR) * 0.1,
+        "proj.2.bias": torch.randn(tokens * width),
+        "norm.weight": 1 + 0.1 * torch.randn(width),
+        "norm.bias": torch.randn(width),
+    }
+
+
+def _face_plus_projection(width: int) -> dict[str, torch.Tensor]:
+    inside = {f"perceiver_resampler.{name}": tensor for name, tensor in _resampler(width, width).items()}
+    return {**_face_projection(width), **inside}
+
+
+def _lora_inside(unet: nn.Module, rank: int = 2) -> dict[str, torch.Tensor]:
+    """Of all attentions, by their number."""
+    tensors = {}
+    for number, name in enumerate(unet.attn_processors):
+        attention = unet.get_submodule(name.removesuffix(".processor"))
+        for role, layer in (
+            ("to_q", attention.to_q),
+            ("to_k", attention.to_k),
+            ("to_v", attention.to_v),
+            ("to_out", attention.to_out[0]),
+        ):
+            made, taken = layer.weight.shape
+            tensors[f"ip_adapter.{number}.{role}_lora.down.weight"] = torch.randn(rank, taken) * 0.2
+            tensors[f"ip_adapter.{number}.{role}_lora.up.weight"] = torch.randn(made, rank) * 0.2
+    return tensors
+
+
+def _full_projection(width: int) -> dict[str, torch.Tensor]:
+    return {
+        "proj.0.weight": torch.randn(_HIDDEN_WIDTH, _HIDDEN_WIDTH) * 0.3,
+        "proj.0.bias": torch.randn(_HIDDEN_WIDTH),
+        "proj.2.weight": torch.randn(width, _HIDDEN_WIDTH) * 0.3,
+        "proj.2.bias": torch.randn(width),
+        "proj.3.weight": 1 + 0.1 * torch.randn(width),
+        "proj.3.bias": torch.randn(width),
+    }
+
+
+_PROJECTIONS = {
+    "plain": _plain_projection,
+    "plus": _plus_projection,
+    "full face": _full_projection,
+    "faceid": _face_projection,
+    "faceid plus": _face_plus_projection,
+}
 
 
 def _encoder() -> nn.Module:
     return CLIPVisionModelWithProjection(
         CLIPVisionConfig(
-            hidden_size=16,
+            hidden_size=_HIDDEN_WIDTH,
             intermediate_size=16,
             num_hidden_layers=2,
             num_attention_heads=2,

@@ -92,6 +92,24 @@ def make(
     return Made(tensors, deltas)
 
 
+def turn(modules: Mapping[Name, nn.Module], name_of: Callable[[str, str], str], *, alpha: float = 0.01) -> Made:
+    """Rotations (OFT) in blocks of 8 rows, as kohya's trainer writes them."""
+    generator = torch.Generator().manual_seed(2)
+    tensors: dict[str, Tensor] = {}
+    deltas = {}
+    for (part, name), module in modules.items():
+        weight = module.weight.detach()
+        blocks = 0.2 * torch.randn(len(weight) // 8, 8, 8, generator=generator)
+        stem = name_of(part, name).replace("lora_unet", "oft_unet")
+        tensors |= {f"{stem}.oft_blocks": blocks, f"{stem}.alpha": torch.tensor(alpha)}
+        skew = blocks - blocks.mT
+        skew = skew * min(1.0, alpha * len(weight) / float(skew.norm()))
+        turned = torch.block_diag(*[torch.linalg.solve(torch.eye(8) + q, torch.eye(8) - q) for q in skew])
+        flat = weight.float().flatten(1)
+        deltas[part, name] = (turned @ flat - flat).reshape(weight.shape)
+    return Made(tensors, deltas)
+
+
 def one_after_another(layers: list[Tensor], weight: Tensor) -> Tensor:
     """The weight that acts as these layers do, found by showing them every unit input."""
     if weight.dim() == 2:

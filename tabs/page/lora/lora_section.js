@@ -10,6 +10,7 @@ import { modelLine, modelPicture } from "../models/model_card.js";
 import { makePicker } from "../models/model_picker.js";
 import { button, field, h, setText } from "../ui/dom.js";
 import { announce } from "../ui/live.js";
+import { distilledLine } from "./distilled.js";
 import { judgeNet, LISTS, netRule, netSummary, readNets, writeNets } from "./lora_units.js";
 import { bringTriggers, triggerChip } from "./triggers.js";
 
@@ -124,6 +125,7 @@ function makeRow(name, index) {
       remove,
     ),
     words,
+    distilledLine(() => LISTS[name].find(unit()?.model ?? "")),
     ...weights,
   );
 }

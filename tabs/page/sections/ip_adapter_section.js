@@ -98,13 +98,25 @@ function makeUnit(index) {
       const { items } = referenceModels.state.get();
       return [
         ["", items.length ? "Choose an IP-Adapter" : "None is here"],
-        ...items.map((one) => [one.name, `${one.title} · ${familyLabel(one.family)}`]),
+        ...items.map((one) => [
+          one.name,
+          [one.title, familyLabel(one.family), one.detail].filter(Boolean).join(" · "),
+        ]),
       ];
     },
     "IP-Adapter",
     via("model"),
   );
-  referenceModels.state.later(() => model.dispatchEvent(new Event("offer")));
+  const ofFaces = h("p.hint", { hidden: true }, "It is for faces: use a picture of little more than the face.");
+  const drawHint = () => {
+    const chosen = referenceModels.find(unitsOf(PART)[index]?.model ?? "");
+    ofFaces.hidden = !/face/i.test(`${chosen?.title} ${chosen?.detail}`);
+  };
+  form.watch(drawHint);
+  referenceModels.state.later(() => {
+    model.dispatchEvent(new Event("offer"));
+    drawHint();
+  });
   const span = (name, label) => slider(`${PART}.${name}`, 0.05, { label }, via(name));
   return h(
     "section.unit",
@@ -122,6 +134,7 @@ function makeUnit(index) {
     ),
     picture.box,
     model,
+    ofFaces,
     slider(`${PART}.weight`, 0.05, { from: 0, to: 2 }, via("weight")),
     h("div.pair", {}, span("start", "Begin"), span("end", "End")),
   );
