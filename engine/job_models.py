@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from catalog.detect.control_models import image_encoder_of, refuse_other_family
 from catalog.families import FAMILIES
@@ -18,11 +18,14 @@ from catalog.files.folders import fingerprint, settings_of
 from catalog.files.headers import read_whole_header
 from catalog.files.weights import weights_files
 from contract.errors import InvalidRecipe, ModelProblem
-from contract.recipe import LoraUse, ModelRef, Recipe
+from contract.recipe import Control, LoraUse, ModelRef, Recipe
 from contract.work import WorkItem, path_key
+from engine.adapters.control_lora import control_lora
 from engine.adapters.controlnet import ControlSet, controls_of
 from engine.adapters.hypernetworks import LoadedHypernetwork, apply_hypernetworks
 from engine.adapters.ip_adapter import ImagePrompt, LoadedIpAdapter, image_prompts, with_image_prompts
+from engine.adapters.lllite import LLLite, attached_lllite
+from engine.adapters.reference import Reference, attached_reference
 from engine.adapters.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions, textual_inversions_of
 from engine.device.wrapped_padding import wrapped
 from engine.images.inpaint_region import InpaintRegion
@@ -32,6 +35,7 @@ from engine.models.bundle import Bundle
 from engine.models.manager import ModelManager
 from engine.regions.loras import RegionalLoras, regional_loras
 from engine.sampling.denoise import Controls
+from engine.weights.named_tensors import NamedTensors
 
 LocatedModel = tuple[ModelRef, str]  # a model and its path
 # The tensors of these tell whether they fit; their own family may not be known.
@@ -57,6 +61,11 @@ class JobModels:
     idle: tuple[str, ...] = ()
     regional_loras: RegionalLoras = field(default_factory=RegionalLoras)
 
+    @property
+    def has_hooks(self) -> bool:
+        """Whether something acts inside the layers of the U-Net, where nothing but its modules would see it."""
+        return any(isinstance(net, (LLLite, Reference)) for net in self.controls.nets)
+
     def controls_for(self, recipe: Recipe, bundle: Bundle, region: InpaintRegion | None = None) -> Controls | None:
         """What the loop calls in a pass of the recipe's size; None where there is nothing to add.
 
@@ -67,7 +76,7 @@ class JobModels:
             StudioError: a control map can't be made.
         """
         units = self.controls.units(recipe, bundle, region)
-        return with_image_prompts(controls_of(units, bundle.device), self.prompts, bundle)
+        return with_image_prompts(controls_of(units, bundle), self.prompts, bundle)
 
 
 @dataclass(slots=True)
@@ -155,7 +164,8 @@ def wanted_models(recipe: Recipe, paths: Mapping[str, str]) -> tuple[LocatedMode
     if recipe.vae:
         wanted.append(locate(recipe.vae, recipe, paths))
     for control in recipe.controls:
-        wanted.append(locate(control.model, recipe, paths))
+        if control.model is not None:
+            wanted.append(locate(control.model, recipe, paths))
     wanted += ip_adapters
     for ip_adapter in ip_adapters:
         wanted.append(_image_encoder_of(ip_adapter))
@@ -186,6 +196,16 @@ def _image_encoder_of(ip_adapter: LocatedModel) -> LocatedModel:
         fingerprint=fingerprint(folder, weights_files(folder), settings_of(folder, "ip_adapter")),
     )
     return encoder, str(folder)
+
+
+@contextmanager
+def made_of_unet(control: Control, tensors: Mapping[str, Tensor], bundle: Bundle) -> Iterator[nn.Module]:
+    """A control of a file that is no net by itself: a Control-LoRA, or a ControlNet-LLLite. Raises InvalidRecipe."""
+    if any(name.startswith("lllite_") for name in tensors):
+        with attached_lllite(control, tensors, bundle) as net:
+            yield net
+    else:
+        yield control_lora(control, tensors, bundle)
 
 
 @contextmanager
@@ -247,8 +267,14 @@ def acquire(
     with ExitStack() as leases:
         controls, evaluate = [], {}
         for control in recipe.controls:
+            if control.model is None:
+                controls.append(leases.enter_context(attached_reference(patched.bundle)))
+                continue
             held = leases.enter_context(models.lease(*locate(control.model, recipe, paths)))
             (net,) = held.modules.values()
+            if isinstance(net, NamedTensors):
+                controls.append(leases.enter_context(made_of_unet(control, net.state_dict(), patched.bundle)))
+                continue
             controls.append(net)
             evaluate[net] = wrapped(held.evaluate, recipe.tiling)
         ip_adapters = []

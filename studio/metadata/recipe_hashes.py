@@ -33,7 +33,7 @@ def with_hashes(recipe: Recipe, known: Mapping[str, str]) -> Recipe:
         "model": hash_ref(recipe.model),
         "loras": tuple(map(hash_part, recipe.loras)),
         "hypernetworks": tuple(map(hash_part, recipe.hypernetworks)),
-        "controls": tuple(map(hash_part, recipe.controls)),
+        "controls": tuple(hash_part(control) if control.model else control for control in recipe.controls),
         "ip_adapters": tuple(map(hash_part, recipe.ip_adapters)),
         "embeddings": tuple(map(hash_ref, recipe.embeddings)),
     }

@@ -153,7 +153,7 @@ def write_names(path: Path, *names: str, width: int = 768) -> None:
         (("controlnet_cond_embedding.conv_in.weight", "down_blocks.0.attn2.to_k.weight"), 1024, "sd2", ""),
         (("controlnet_cond_embedding.conv_in.weight", "add_embedding.linear_1.weight"), 8, "sdxl", ""),
         (("control_model.input_hint_block.0.weight", "control_model.label_emb.0.0.weight"), 8, "unknown", "for SDXL"),
-        (("input_hint_block.0.weight", "lora_controlnet"), 8, "unknown", "Control-LoRA"),
+        (("input_hint_block.0.weight", "lora_controlnet"), 8, "sd1", ""),
     ],
 )
 def test_a_controlnet_may_be_one_file(
