@@ -27,6 +27,7 @@ from engine.adapters.ip_adapter import ImagePrompt, LoadedIpAdapter, image_promp
 from engine.adapters.lllite import LLLite, attached_lllite
 from engine.adapters.reference import Reference, attached_reference
 from engine.adapters.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions, textual_inversions_of
+from engine.device.evaluations import Evaluate
 from engine.device.wrapped_padding import wrapped
 from engine.images.inpaint_region import InpaintRegion
 from engine.images.preprocessors import Preprocessors
@@ -265,7 +266,8 @@ def acquire(
         textual_inversions = textual_inversions_of(embeddings, bundle)
 
     with ExitStack() as leases:
-        controls, evaluate = [], {}
+        controls: list[nn.Module] = []
+        evaluate: dict[nn.Module, Evaluate] = {}
         for control in recipe.controls:
             if control.model is None:
                 controls.append(leases.enter_context(attached_reference(patched.bundle)))

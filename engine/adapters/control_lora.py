@@ -118,6 +118,7 @@ def _borrow(leaf: nn.Module, makes: Mapping[str, Make]) -> None:
 
 
 def _unfit(control: Control, bundle: Bundle, why: str) -> InvalidRecipe:
+    assert control.model is not None
     return InvalidRecipe(
         f"Control-LoRA “{control.model.name}” is no change of the U-Net of “{bundle.ref.name}”, {why}.",
         "Use one that was made for this kind of model.",

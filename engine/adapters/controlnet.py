@@ -78,6 +78,7 @@ class ControlSet:
                 hint = encode(fit(image, size, control.resize), bundle)
                 units.append(Unit(control, net, hint, tiling=recipe.tiling))
                 continue
+            assert control.model is not None
             check_control_fits(control, net, bundle)
             if get_preprocessor(control.preprocessor).needs_mask:
                 # The init image with -1 where the mask is: what inpainting ControlNets were trained on. A hires pass
@@ -147,6 +148,7 @@ def check_control_fits(control: Control, net: nn.Module, bundle: Bundle) -> None
     """
     unet: Any = bundle.modules[bundle.family.facts.denoiser].config
     config: Any = net.config
+    assert control.model is not None
     facts: list[tuple[str, object, object]] = []
     if isinstance(net, SD3ControlNetModel):
         for name in _SAME_OF_TRANSFORMERS:
@@ -182,6 +184,7 @@ def _shown(value: object) -> str:
 def _union_type(control: Control, net: nn.Module) -> int | None:
     if not isinstance(net, ControlNetUnionModel):
         return None
+    assert control.model is not None
     known = UNION_CONTROL_TYPES[: net.config.num_control_type]
     return union_type_index(f"{LABELS['controlnet']} “{control.model.name}”", known, control)
 
@@ -324,7 +327,7 @@ def _controlnet_residuals(units: Sequence[Unit], batch: Tensor, t: Tensor, condi
     if first.evaluate is not None and first.type is None and not first.skips_uncond:
         added = conditions.added or {}
         tensors = (latents, t, conditions.prompt_embeds, first.hint.expand(count, -1, -1, -1), *added.values())
-        evaluated = first.evaluate(first.control.model.kind, ControlNetCall(tuple(added)), *tensors)
+        evaluated = first.evaluate("controlnet", ControlNetCall(tuple(added)), *tensors)
         outputs = [residual * first.control.weight for residual in evaluated]
     else:
         with wrapped_padding(first.tiling):

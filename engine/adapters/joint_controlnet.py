@@ -41,6 +41,7 @@ def control_latents(
         InstantX's nets as diffusers' pipelines call them.
     """
     config: Any = net.config
+    assert control.model is not None
     if config.use_pos_embed:
         most = config.pos_embed_max_size * config.patch_size * bundle.family.facts.latents.factor
         if max(image.size) > most:

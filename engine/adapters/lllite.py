@@ -111,6 +111,7 @@ def attached_lllite(control: Control, tensors: Mapping[str, Tensor], bundle: Bun
     Raises:
         InvalidRecipe: it is for another U-Net.
     """
+    assert control.model is not None
     modules: dict[str, Any] = {}
     for name, module in bundle.modules["unet"].named_modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):

@@ -120,7 +120,7 @@ def _attention_weights(unet: nn.Module) -> dict[str, float]:
     order = ("down_blocks", "mid_block", "up_blocks")
     found = [(name, block) for name, block in unet.named_modules() if name.endswith("attn1")]
     found.sort(key=lambda item: order.index(item[0].split(".")[0]))
-    found.sort(key=lambda item: -item[1].to_q.in_features)  # type: ignore[union-attr, operator]
+    found.sort(key=lambda item: -item[1].to_q.in_features)
     return {name: number / len(found) for number, (name, _) in enumerate(found)}
 
 

@@ -27,13 +27,15 @@ def with_hashes(recipe: Recipe, known: Mapping[str, str]) -> Recipe:
         return _hashed(ref, known)
 
     def hash_part(use: Used) -> Used:
+        if use.model is None:
+            return use
         return use.model_copy(update={"model": _hashed(use.model, known)})
 
     changes: dict[str, object] = {
         "model": hash_ref(recipe.model),
         "loras": tuple(map(hash_part, recipe.loras)),
         "hypernetworks": tuple(map(hash_part, recipe.hypernetworks)),
-        "controls": tuple(hash_part(control) if control.model else control for control in recipe.controls),
+        "controls": tuple(map(hash_part, recipe.controls)),
         "ip_adapters": tuple(map(hash_part, recipe.ip_adapters)),
         "embeddings": tuple(map(hash_ref, recipe.embeddings)),
     }

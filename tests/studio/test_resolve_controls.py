@@ -161,6 +161,33 @@ def test_controlnets_of_sd3_go_with_what_they_were_made_for(models: ModelList) -
     assert hole.preprocessor == "inpaint_only"
 
 
+def test_a_reference_needs_no_model_and_goes_with_few_other_parts(models: ModelList) -> None:
+    control = resolved(models, "starter", preprocessor="Reference", low=0.2)
+    assert (control.model, control.preprocessor, control.low) == (None, "reference_only", 0.2)
+    assert resolved(models, "starter", preprocessor="reference_only", model="canny").model is None
+    unit = {"image": PICTURE, "preprocessor": "reference_adain+attn"}
+    region = {"prompt": "a dog", "box": {"left": 0, "top": 0, "width": 0.5, "height": 1}}
+    for checkpoint, more, words in (
+        ("medium", {}, "does not go with “Medium”"),
+        ("starter", {"controls": [unit, unit]}, "does not go with another reference"),
+        ("starter", {"regions": {"regions": [region]}}, "does not go with regions"),
+    ):
+        draft = RecipeDraft.model_validate_json(
+            json.dumps({"prompt": "a cat", "model": checkpoint, "controls": [unit], **more})
+        )
+        with pytest.raises(StudioError) as caught:
+            resolve(draft, Finder(models), max_pixels=2048**2, size_of=SIZES.get)
+        assert words in caught.value.message and caught.value.hint
+        assert str(caught.value.field).endswith(".preprocessor")
+    for control, code in (
+        ({"preprocessor": "canny"}, "invalid_controls_model"),
+        ({"preprocessor": "reference_only", "low": 2}, "invalid_controls_low"),
+    ):
+        with pytest.raises(StudioError) as caught:
+            resolved(models, "starter", **control)
+        assert caught.value.code == code
+
+
 def test_a_preview_is_judged_like_a_control(models: ModelList) -> None:
     assert preview(models, preprocessor="Canny").preprocessor == "canny"
     for fields, code in (
@@ -168,6 +195,7 @@ def test_a_preview_is_judged_like_a_control(models: ModelList) -> None:
         ({"preprocessor": "depth"}, "preprocessor_not_installed"),
         ({"image": NARROW}, "invalid_controls_image"),
         ({"preprocessor": "inpaint"}, "invalid_preprocessor"),
+        ({"preprocessor": "reference_only"}, "invalid_preprocessor"),
         ({"high": 0}, "invalid_controls_high"),
         ({"image": {"sha256": "f" * 64}}, "invalid_image"),
     ):
