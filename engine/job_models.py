@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from diffusers import ControlNetXSAdapter
 from torch import Tensor, nn
 
 from catalog.detect.control_models import image_encoder_of, refuse_other_family
@@ -22,6 +23,7 @@ from contract.recipe import Control, LoraUse, ModelRef, Recipe
 from contract.work import WorkItem, path_key
 from engine.adapters.control_lora import control_lora
 from engine.adapters.controlnet import ControlSet, controls_of
+from engine.adapters.controlnet_xs import ControlNetXS, attached_xs
 from engine.adapters.hypernetworks import LoadedHypernetwork, apply_hypernetworks
 from engine.adapters.ip_adapter import ImagePrompt, LoadedIpAdapter, image_prompts, with_image_prompts
 from engine.adapters.lllite import LLLite, attached_lllite
@@ -65,7 +67,7 @@ class JobModels:
     @property
     def has_hooks(self) -> bool:
         """Whether something acts inside the layers of the U-Net, where nothing but its modules would see it."""
-        return any(isinstance(net, (LLLite, Reference)) for net in self.controls.nets)
+        return any(isinstance(net, (LLLite, ControlNetXS, Reference)) for net in self.controls.nets)
 
     def controls_for(self, recipe: Recipe, bundle: Bundle, region: InpaintRegion | None = None) -> Controls | None:
         """What the loop calls in a pass of the recipe's size; None where there is nothing to add.
@@ -276,6 +278,9 @@ def acquire(
             (net,) = held.modules.values()
             if isinstance(net, NamedTensors):
                 controls.append(leases.enter_context(made_of_unet(control, net.state_dict(), patched.bundle)))
+                continue
+            if isinstance(net, ControlNetXSAdapter):
+                controls.append(leases.enter_context(attached_xs(net, patched.bundle)))
                 continue
             controls.append(net)
             evaluate[net] = wrapped(held.evaluate, recipe.tiling)

@@ -31,6 +31,7 @@ from contract.values import ModelKind, ModelRef
 
 UNION_CLASS = "ControlNetUnionModel"
 TRANSFORMER_CLASS = "SD3ControlNetModel"
+XS_CLASS = "ControlNetXSAdapter"
 IMAGE_ENCODER = "image_encoder"
 LABELS: Mapping[ModelKind, str] = {"controlnet": "ControlNet", "t2i_adapter": "T2I-Adapter", "ip_adapter": "IP-Adapter"}
 # What the maps of a union model show, in the order of its types (xinsir's ControlNet++; the first six are in all).
@@ -41,6 +42,7 @@ _CLASSES: Mapping[str, ModelKind] = {
     UNION_CLASS: "controlnet",
     "T2IAdapter": "t2i_adapter",
     TRANSFORMER_CLASS: "controlnet",
+    XS_CLASS: "controlnet",
 }
 # A single-file T2I-Adapter has one of these layers: the original names, or diffusers' below `adapter.`.
 _T2I_ADAPTER_LAYERS = (
@@ -57,7 +59,9 @@ _T2I_ADAPTER_FIRST_LAYERS = (
     "adapter.conv_in.weight",
     "adapter.body.0.in_conv.weight",
 )
-CONTROL_LORA, LLLITE = "Control-LoRA", "ControlNet-LLLite"  # details of those that are no nets by themselves
+# Details of those that are no nets by themselves, and of those of them that leave no residuals.
+CONTROL_LORA, LLLITE, XS = "Control-LoRA", "ControlNet-LLLite", "ControlNet-XS"
+WITHIN_UNET = (LLLITE, XS)
 _LORA_MARK, _LLLITE_PREFIX = "lora_controlnet", "lllite_"
 _OTHER_CONTROLS = (_LLLITE_PREFIX, "controlnet_blocks.")
 _PICTURE_LAYERS = ("controlnet_cond_embedding.conv_in.weight", "input_hint_block.0.weight")
@@ -181,6 +185,8 @@ def read_control_model(path: Path) -> ControlModel:
                 family = name
     else:
         family = _family_of_controlnet(config)
+    if config.get("_class_name") == XS_CLASS:
+        detail = XS
     if config.get("_class_name") == UNION_CLASS:
         count = config.get("num_control_type", 6)
         if isinstance(count, int) and count > 0:
@@ -219,7 +225,7 @@ def _sniff_controlnet(header: Mapping[str, TensorInfo]) -> Sniffed:
             raise ModelProblem("It is a ControlNet-LLLite of a kind that is not known.", "Use one for SDXL.")
         return Sniffed("controlnet", family_with_size_inputs(), detail=LLLITE)
     if has_prefix(header, "control_to_base") or has_fragment(header, ".ctrl_"):
-        raise ModelProblem("It is a ControlNet-XS, which is not run here.", "Use a plain ControlNet.")
+        raise ModelProblem("It is a ControlNet-XS that is one file.", "Use its diffusers version, a folder.")
     if has_fragment(header, "label_emb."):
         raise ModelProblem(
             "It is a ControlNet for SDXL with the names of the first programs, which are not known.",

@@ -20,8 +20,9 @@ from catalog.preprocessors import get_preprocessor
 from contract.errors import InvalidRecipe
 from contract.recipe import Control, ImageRef, Recipe
 from engine.adapters.control_units import Unit, acts_on, pad_uncond, uncond_count
+from engine.adapters.controlnet_xs import ControlNetXS, facts_of_xs
 from engine.adapters.joint_controlnet import control_latents, joint_residuals
-from engine.adapters.lllite import LLLite, act
+from engine.adapters.lllite import LLLite
 from engine.adapters.reference import Reference
 from engine.device.devices import Device
 from engine.device.evaluations import Evaluate, Outputs
@@ -37,7 +38,7 @@ Size = tuple[int, int]  # width, height
 # Mode "prompt" weakens early down blocks most, as A1111's extension does (12 residuals and the mid block's).
 _FADE, _DEEPEST = 0.825, 12
 _ADAPTER_FADE = (0.25, 0.62, 0.825, 1.0)
-_OTHERS = (SD3ControlNetModel, LLLite, Reference)  # which have no residuals for the blocks of a U-Net
+_OTHERS = (SD3ControlNetModel, LLLite, ControlNetXS, Reference)  # which have no residuals for the blocks of a U-Net
 _HOLE, _UNION_HOLE = -1.0, 0.0  # what an inpainting ControlNet is shown under a mask; xinsir's union sees black
 # What must be equal in a ControlNet and the U-Net for its residuals to fit.
 _SAME_OF_TRANSFORMERS = ("num_attention_heads", "attention_head_dim", "patch_size", "in_channels")
@@ -115,7 +116,7 @@ class ControlSet:
 
     def _unit(self, control: Control, net: nn.Module, hint: Tensor, recipe: Recipe) -> Unit:
         evaluate = self.evaluate.get(net)
-        embeds = net.embed(hint) if isinstance(net, LLLite) else {}
+        embeds = net.embed(hint) if isinstance(net, (LLLite, ControlNetXS)) else {}
         union_type = _union_type(control, net)
         return Unit(control, net, hint, union_type, embeds=embeds, evaluate=evaluate, tiling=recipe.tiling)
 
@@ -153,6 +154,8 @@ def check_control_fits(control: Control, net: nn.Module, bundle: Bundle) -> None
     if isinstance(net, SD3ControlNetModel):
         for name in _SAME_OF_TRANSFORMERS:
             facts.append((name, getattr(config, name), getattr(unet, name)))
+    elif isinstance(net, ControlNetXS):
+        facts += [(name, *pair) for name, pair in facts_of_xs(net.adapter, bundle.modules["unet"]).items()]
     elif control.model.kind == "controlnet" and not isinstance(net, LLLite):
         for name in _SAME:
             facts.append((name, getattr(config, name), getattr(unet, name)))
@@ -224,7 +227,7 @@ def controls_of(units: Sequence[Unit], bundle: Bundle) -> Controls | None:
     calls: dict[object, list[Unit]] = {}
     joint = [unit for unit in units if isinstance(unit.net, SD3ControlNetModel)]
     adapters = [unit for unit in units if unit.features]
-    within = [unit for unit in units if isinstance(unit.net, LLLite)]
+    within = [(unit, unit.net) for unit in units if isinstance(unit.net, (LLLite, ControlNetXS))]
     references = [unit for unit in units if isinstance(unit.net, Reference)]
     for number, unit in enumerate(units):
         if not (unit.features or isinstance(unit.net, _OTHERS)):
@@ -245,16 +248,16 @@ def controls_of(units: Sequence[Unit], bundle: Bundle) -> Controls | None:
                 for feature in unit.features:
                     padded.append(pad_uncond(feature.expand(batch.shape[0] - skipped, -1, -1, -1), skipped))
                 features.append(padded)
-        for unit in within:
-            unit.net.acting.clear()  # type: ignore[union-attr, operator]
+        for _, net in within:
+            net.rest()
         for unit in references:
             assert isinstance(unit.net, Reference)
             unit.net.forget()
             if unit.is_active(span):
                 unit.net.look(unit, batch.to(device.dtype), t, conditions, bundle)
-        for unit in within:
+        for unit, net in within:
             if unit.is_active(span) and acts_on(unit, batch, conditions):
-                act(unit, batch, conditions)
+                net.act(unit, batch, conditions)
         in_joint = []
         for unit in joint:
             if unit.is_active(span) and acts_on(unit, batch, conditions):

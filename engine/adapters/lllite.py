@@ -54,6 +54,15 @@ class LLLite(nn.Module):
         """Of a net: it has none."""
         return {}
 
+    def rest(self) -> None:
+        """Nothing acts in the evaluation to come."""
+        self.acting.clear()
+
+    def act(self, unit: Unit, batch: Tensor, conditions: Conditions) -> None:
+        """Let a control act in the evaluation to come, of this batch of latents."""
+        skipped = uncond_count(unit, batch, conditions)
+        self.acting.append(_Acting(unit.embeds, unit.control.weight, skipped, batch))
+
     @torch.inference_mode()
     def embed(self, hint: Tensor) -> dict[str, Tensor]:
         """What a control image says to each layer: (1, C, h, w) of latents, or of a part of their resolution.
@@ -90,13 +99,6 @@ class LLLite(nn.Module):
             y = _apply(tensors, "up", functional.relu(_apply(tensors, "mid", y)))
             x = torch.cat([x[: acting.skipped], rows + acting.weight * y])
         return x
-
-
-def act(unit: Unit, batch: Tensor, conditions: Conditions) -> None:
-    """Let a control act in the evaluation to come, of this batch of latents."""
-    assert isinstance(unit.net, LLLite)
-    skipped = uncond_count(unit, batch, conditions)
-    unit.net.acting.append(_Acting(unit.embeds, unit.control.weight, skipped, batch))
 
 
 def _apply(tensors: Mapping[str, Tensor], layer: str, x: Tensor) -> Tensor:

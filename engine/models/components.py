@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel, ControlNetUnionModel, T2IAdapter
+from diffusers import ControlNetModel, ControlNetUnionModel, ControlNetXSAdapter, T2IAdapter
 from torch import nn
 from transformers import CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from catalog.detect.control_models import TRANSFORMER_CLASS, UNION_CLASS, acts_in_unet
+from catalog.detect.control_models import TRANSFORMER_CLASS, UNION_CLASS, XS_CLASS, acts_in_unet
 from catalog.detect.pipelines import Pipeline
 from catalog.detect.quantized import without_companions
 from catalog.detect.text_encoders import find_encoders
@@ -129,6 +129,9 @@ def build_controlnet(config: Config) -> nn.Module:
     """A ControlNet, or a union of several, of a U-Net or a transformer."""
     if config.get("_class_name") == TRANSFORMER_CLASS:
         return build_transformer_controlnet(config)
+    if config.get("_class_name") == XS_CLASS:
+        adapter: nn.Module = ControlNetXSAdapter.from_config(dict(config))
+        return adapter
     kind = ControlNetUnionModel if config.get("_class_name") == UNION_CLASS else ControlNetModel
     module: nn.Module = kind.from_config(dict(config))
     return module

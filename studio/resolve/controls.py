@@ -6,7 +6,7 @@ Knows only the sizes of images, not their pixels.
 from collections.abc import Sequence
 from pathlib import Path
 
-from catalog.detect.control_models import INPAINT_TYPE, LABELS, LLLITE, refuse_other_family, union_type_index
+from catalog.detect.control_models import INPAINT_TYPE, LABELS, WITHIN_UNET, refuse_other_family, union_type_index
 from catalog.families import FAMILIES
 from catalog.models import ModelEntry
 from catalog.preprocessors import (
@@ -65,9 +65,9 @@ def resolve_controls(draft: RecipeDraft, finder: Finder, entry: ModelEntry, size
         found = finder.models.find(model.name, "controlnet")
         if found is not None:
             _refuse_unfit(found, entry, preprocessor, part)
-            if found.detail == LLLITE and asked.mode == "prompt":
+            if found.detail in WITHIN_UNET and asked.mode == "prompt":
                 raise InvalidRecipe(
-                    f"“{found.title}” is a {LLLITE}, for which there is no mode “prompt”.",
+                    f"“{found.title}” is a {found.detail}, for which there is no mode “prompt”.",
                     "Use “balanced”, or less weight.",
                     field=f"{part}.mode",
                 )

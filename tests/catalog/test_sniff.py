@@ -525,7 +525,7 @@ CASES: dict[str, Case] = {
     "controlnet-xs": Case(
         lambda: diffusers_controlnet(768, **{"control_to_base_for_conv_in.weight": (320, 320, 1, 1)}),
         ("controlnet", "unknown"),
-        words="ControlNet-XS",
+        words="ControlNet-XS that is one file",
     ),
     "control-lora": Case(
         lambda: {"lora_controlnet": (0,), "input_hint_block.0.weight": (16, 3, 3, 3), "label_emb.0.0.up": (1280, 256)},

@@ -170,7 +170,7 @@ def latents(
 
 def test_no_weight_and_no_step_are_no_reference(latents: Callable[..., Tensor]) -> None:
     plain = latents()
-    for kind in KINDS:
+    for kind in KINDS[::2]:
         assert torch.equal(latents({"preprocessor": kind, "weight": 0.0}), plain)
         assert torch.equal(latents({"preprocessor": kind, "start": 0.3, "end": 0.6}), plain)
         whole, half = latents({"preprocessor": kind}), latents({"preprocessor": kind, "end": 0.5})
@@ -186,8 +186,7 @@ def test_it_goes_with_what_else_acts(latents: Callable[..., Tensor]) -> None:
         ((reference,), {"kind": "sdxl"}),
         ((reference,), start),
         ((reference,), {"hires": {"scale": 1.25, "strength": 1.0}}),
-        ((reference,), {"guidance": 1.0}),
-        ((reference,), {"tiling": "xy", "sampler": "heun"}),
+        ((reference,), {"guidance": 1.0, "tiling": "xy", "sampler": "heun"}),
     ):
         without = [unit for unit in units if unit is not reference]
         made = latents(*units, **more)
@@ -207,7 +206,7 @@ def test_the_bundled_model_takes_after_the_picture() -> None:
                 "model": entry.ref,
                 "sampler": "ddim",
                 "schedule": "sgm_uniform",
-                "steps": 4,
+                "steps": 3,
                 "guidance": 4.0,
                 "width": 128,
                 "height": 128,
@@ -228,6 +227,4 @@ def test_the_bundled_model_takes_after_the_picture() -> None:
     sha256 = hashlib.sha256(png_bytes).hexdigest()
     pictures[sha256] = png_bytes
     before = distance(model, paint(2))
-    after = [distance(model, paint(2, image={"sha256": sha256}, preprocessor=kind)) for kind in KINDS]
-    print(before, after)
-    assert after[0] < 0.9 * before and after[1] < 0.97 * before and after[2] < 0.9 * before
+    assert distance(model, paint(2, image={"sha256": sha256}, preprocessor="reference_only")) < 0.8 * before

@@ -60,7 +60,7 @@ def file_entry(path: Path) -> ModelEntry:
 def latents(entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe], models: ModelManager) -> Latents:
     def made(kind: str, *units: tuple[ModelEntry, dict[str, object]], **more: object) -> torch.Tensor:
         controls = tuple({"image": HINT_REF, **unit, "model": entry.ref} for entry, unit in units)
-        recipe = make_recipe(kind, **{"controls": controls, "guidance": 2.0, **more})
+        recipe = make_recipe(kind, **{"controls": controls, "guidance": 2.0, "steps": 2, **more})
         found = {entry.ref.name: entry for entry, _ in units}
         return our_latents(recipe, entries[kind], found, models)[0]
 
@@ -75,10 +75,11 @@ def test_a_control_lora_is_the_controlnet_of_the_changed_weights(
     lora = describe(tiny_controls.build_control_lora(unet, tmp_path / "lora.safetensors"), "lora")
     assert (lora.problem, lora.ref.family, lora.detail) == (None, kind, "Control-LoRA")
     whole = describe(whole_net(unet, lora.path, tmp_path / "whole"), "whole")
-    for unit in ({"weight": 0.8}, {"mode": "control"}, {"start": 0.3, "end": 0.7}):
+    for unit in ({"weight": 0.8}, *([{"mode": "control", "start": 0.3}] if kind == "sd1" else [])):
         ours = latents(kind, (lora, unit))
-        assert torch.allclose(ours, latents(kind, (whole, unit)), atol=1e-5 * float(ours.std()))
-    assert (latents(kind, (lora, {})) - latents(kind)).abs().max() > 1e-2
+        near = 1e-5 * float(ours.std())
+        assert torch.allclose(ours, latents(kind, (whole, unit)), atol=near)
+        assert (ours - latents(kind)).abs().max() > 10 * near
 
 
 def test_a_control_lora_leaves_the_u_net_as_it_is(
@@ -160,11 +161,11 @@ def test_lllites_act_in_their_span_and_on_the_prompt_alone_and_leave_nothing(
 ) -> None:
     lllite = file_entry(tiny_controls.build_lllite(unet_of(entries["sd1"]), tmp_path / "lllite.safetensors"))
     plain = latents("sd1")
-    made = [latents("sd1", (lllite, unit)) for unit in ({}, {"mode": "control"}, {"end": 0.4}, {"image": OTHER_REF})]
+    made = [latents("sd1", (lllite, unit)) for unit in ({}, {"mode": "control"}, {"end": 0.5}, {"image": OTHER_REF})]
     made.append(latents("sd1", (lllite, {}), (lllite, {"image": OTHER_REF})))
     assert not any(torch.equal(one, other) for number, one in enumerate(made) for other in (plain, *made[:number]))
     assert torch.equal(latents("sd1", (lllite, {"weight": 0.0})), plain)
-    assert torch.equal(latents("sd1", (lllite, {"start": 0.4, "end": 0.6})), plain)
+    assert torch.equal(latents("sd1", (lllite, {"start": 0.6, "end": 0.9})), plain)
     # Latents of 9 × 11, halved to 5 × 6, of which the control picture says 4 × 5 by its own strides.
     odd = {"width": 72, "height": 88}
     assert not torch.equal(latents("sd1", (lllite, {}), **odd), latents("sd1", **odd))

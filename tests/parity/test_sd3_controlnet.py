@@ -38,7 +38,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.usefixtures("most_likely_latents"),
 ]
-STEPS = 4
+STEPS = 2
 Make = Callable[..., torch.Tensor]
 
 
@@ -60,7 +60,7 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelEntry]:
 
 @pytest.fixture(scope="module")
 def make(sd3_entries: dict[str, ModelEntry], nets: dict[str, ModelEntry]) -> Make:
-    models, entry = ModelManager(CPU), sd3_entries["folder"]
+    models, entry, cache = ModelManager(CPU), sd3_entries["folder"], EmbeddingCache()
 
     def made(*units: dict[str, object], **deltas: object) -> torch.Tensor:
         plain: dict[str, object] = {
@@ -77,7 +77,6 @@ def make(sd3_entries: dict[str, ModelEntry], nets: dict[str, ModelEntry]) -> Mak
             "controls": tuple({"image": HINT_REF, **unit, "model": nets[str(unit["model"])].ref} for unit in units),
         }
         recipe = Recipe.model_validate({**plain, **deltas})
-        cache = EmbeddingCache()
         paths = {path_key(found.ref): str(found.path) for found in nets.values()}
         work_item = WorkItem("job", 1, Generate(recipe=recipe), IMAGES, paths)
         t5 = of_t5(recipe, entry.path, models, cache)
@@ -134,9 +133,9 @@ LINES, DEPTH = {"control_type": "lines"}, {"control_type": "depth"}
 MODES: dict[str, tuple[tuple[dict[str, object], ...], list[str], dict[str, Any]]] = {
     "one": (({"model": "canny", "weight": 0.8},), ["canny"], {"controlnet_conditioning_scale": 0.8}),
     "in a span": (
-        ({"model": "canny", "start": 0.25, "end": 0.75},),
+        ({"model": "canny", "start": 0.4},),
         ["canny"],
-        {"control_guidance_start": 0.25, "control_guidance_end": 0.75},
+        {"control_guidance_start": 0.4},
     ),
     "two": (
         ({"model": "canny", "weight": 0.7}, {"model": "pose", "image": OTHER_REF, "end": 0.5}),
@@ -203,7 +202,7 @@ def test_an_inpainting_net_is_shown_what_the_stock_pipeline_shows_it(
 
 
 def test_modes_masks_and_other_passes_go_with_it(make: Make) -> None:
-    made = [make({"model": "canny", "mode": mode}, steps=2) for mode in ("balanced", "prompt", "control")]
+    made = [make({"model": "canny", "mode": mode}, steps=1) for mode in ("balanced", "prompt", "control")]
     assert not any(torch.equal(made[one], made[other]) for one, other in ((0, 1), (0, 2), (1, 2)))
     start = {"init_image": {"image": START_REF, "strength": 1.0}}
     for unit, more in (
