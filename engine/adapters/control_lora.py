@@ -51,6 +51,9 @@ def control_lora(control: Control, tensors: Mapping[str, Tensor], bundle: Bundle
         name: leaf for name, leaf in net.named_modules() if next(leaf.parameters(recurse=False), None) is not None
     }
     names = {**ldm_names(leaves), **_own_names(leaves, numbers)}
+    left = {name.rpartition(".")[0] for name in tensors} - {names.get(name, name) for name in leaves} - {""}
+    if left:
+        raise _unfit(control, bundle, f"which lacks a layer {min(left)}")
     for name, leaf in leaves.items():
         makes = {}
         for part, parameter in leaf.named_parameters(recurse=False):

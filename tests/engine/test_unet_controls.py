@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +12,14 @@ from diffusers import ControlNetModel, StableDiffusionPipeline, UNet2DConditionM
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from catalog.detect.sniff import sniff
+from catalog.files.headers import TensorInfo
 from catalog.models import ModelEntry, describe
 from contract.errors import InvalidRecipe
 from contract.recipe import Recipe
+from contract.values import ModelRef
+from engine.adapters.control_lora import control_lora
+from engine.adapters.lllite import attached_lllite
 from engine.models.manager import ModelManager
 from tests.parity.test_controls import HINT, HINT_REF, OTHER_REF, our_latents
 from tests.parity.test_start_pictures import set_scheduler
@@ -185,3 +191,54 @@ def test_one_that_was_made_for_another_u_net_is_refused(
         with pytest.raises(InvalidRecipe, match="U-Net of|does not fit") as caught:
             latents("sd1", (file_entry(file), {}))
         assert caught.value.field == "controls.model"
+
+
+def large_unet() -> UNet2DConditionModel:
+    """SDXL's U-Net without its weights."""
+    return UNet2DConditionModel(
+        sample_size=128,
+        block_out_channels=(320, 640, 1280),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2, 10),
+        attention_head_dim=(5, 10, 20),
+        cross_attention_dim=2048,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=256,
+        projection_class_embeddings_input_dim=2816,
+    )
+
+
+def test_full_size_files_find_their_layers_in_sdxl() -> None:
+    """By names and shapes alone, as the programs that made such files call the layers."""
+    with torch.device("meta"):
+        unet = large_unet()
+        net = ControlNetModel.from_unet(unet, load_weights_from_unet=False)
+        lora = {"lora_controlnet": torch.zeros(0)}
+        lllite: dict[str, torch.Tensor] = {}
+        for name, weight in net.state_dict().items():
+            key = tiny_controls.first_name(name, layers=2)
+            layer = key.rpartition(".")[0]
+            if name.startswith("controlnet_") or weight.dim() == 1:
+                lora[key] = weight
+            else:
+                lora[f"{layer}.up"] = torch.empty(weight.shape[0], 128)
+                lora[f"{layer}.down"] = torch.empty(128, *weight.shape[1:])
+            if name.endswith(("attn1.to_q.weight", "attn1.to_k.weight", "attn1.to_v.weight", "attn2.to_q.weight")):
+                width, own = weight.shape[1], f"lllite_unet_{layer.replace('.', '_')}"
+                for part, shape in {"down.0": (64, width), "mid.0": (64, 96), "up.0": (width, 64)}.items():
+                    lllite[f"{own}.{part}.weight"] = torch.empty(shape)
+    for tensors, detail in ((lora, "Control-LoRA"), (lllite, "ControlNet-LLLite")):
+        found = sniff({name: TensorInfo("F16", tuple(tensor.shape), 0, 0) for name, tensor in tensors.items()})
+        assert (found.kind, found.family, found.detail, found.problem) == ("controlnet", "sdxl", detail, "")
+    control: Any = SimpleNamespace(model=ModelRef(kind="controlnet", name="lora", family="sdxl"))
+    bundle: Any = SimpleNamespace(modules={"unet": unet}, ref=ModelRef(name="large", family="sdxl"))
+    made: Any = control_lora(control, lora, bundle)
+    assert made.config.conditioning_embedding_out_channels == (16, 32, 96, 256)
+    with attached_lllite(control, lllite, bundle) as attached:
+        assert len(attached.layers) == 4 * (2 * 2 + 2 * 10 + 10)
+    with torch.device("meta"):
+        lora["input_blocks.9.0.in_layers.2.up"] = torch.empty(1280, 128)
+    with pytest.raises(InvalidRecipe, match="lacks a layer input_blocks.9.0.in_layers.2"):
+        control_lora(control, lora, bundle)

@@ -235,9 +235,9 @@ _OF_RESNETS = {
 }
 
 
-def first_name(name: str) -> str:
-    """As the first programs would have named a tensor of a tiny ControlNet, without a prefix."""
-    return _first_name(name, _BLOCKS["layers_per_block"]).removeprefix("control_model.")
+def first_name(name: str, layers: int = 1) -> str:
+    """As the first programs would have named a tensor of a ControlNet of so many layers a block, without a prefix."""
+    return _first_name(name, layers).removeprefix("control_model.")
 
 
 def _first_name(name: str, layers: int = 2) -> str:
