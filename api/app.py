@@ -20,7 +20,19 @@ from api.image_bodies import ImageBodies
 from api.page_files import PageFiles
 from api.page_head import PageHead
 from api.page_slot import PageSlot
-from api.routes import images, jobs, library, model_tasks, models, preprocessors, prompts, residency, system, uploads
+from api.routes import (
+    images,
+    jobs,
+    library,
+    model_settings,
+    model_tasks,
+    models,
+    preprocessors,
+    prompts,
+    residency,
+    system,
+    uploads,
+)
 from api.routes.models import ModelPages
 from api.security.auth import PasswordAuth, Throttle
 from api.security.identity import CookieStyle, Owners, Sessions
@@ -35,7 +47,19 @@ from studio.studio import Studio
 
 SECRET_FILE = "cookies.key"
 PREFIX = "/api/v1"
-_PARTS = (model_tasks, residency, jobs, images, uploads, library, models, preprocessors, prompts, system)
+_PARTS = (
+    model_settings,
+    model_tasks,
+    residency,
+    jobs,
+    images,
+    uploads,
+    library,
+    models,
+    preprocessors,
+    prompts,
+    system,
+)
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "Refused, with words."},
     "5XX": {"model": ErrorBody, "description": "Failed, with words."},
@@ -155,7 +179,9 @@ def _describe_bodies(app: FastAPI) -> None:
                 description="Everything the page can do, for programs.",
             )
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for kind in (RecipeDraft, Upscale, Preprocess, *model_tasks.BODIES, *residency.BODIES, *prompts.BODIES):
+            parts = (model_settings, model_tasks, residency, prompts)
+            bodies = [kind for part in parts for kind in part.BODIES]
+            for kind in (RecipeDraft, Upscale, Preprocess, *bodies):
                 body = kind.model_json_schema(ref_template="#/components/schemas/{model}")
                 for name, schema in body.pop("$defs", {}).items():
                     schemas.setdefault(name, schema)

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from catalog.guidance import GUIDANCE_METHODS
-from catalog.model_fields import model_fields
+from catalog.model_fields import about_fields, model_fields
 from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
 from catalog.upscalers import UPSCALERS
@@ -116,6 +116,19 @@ class Found(BaseModel):
     notices: tuple[str, ...]
 
 
+class Distilled(BaseModel):
+    """What a method of distillation wants of a recipe: the least and the most, and what to begin with."""
+
+    method: str
+    steps: tuple[int, int]
+    guidance: tuple[float, float]
+    sampler: str
+    schedule: str
+    usual_steps: int
+    usual_guidance: float
+    summary: str  # in words
+
+
 class ModelRow(BaseModel):
     """A model that was found; `problem` says why it can't be used, `warnings` which of its settings are left out.
 
@@ -139,7 +152,11 @@ class ModelRow(BaseModel):
     defaults: dict[str, str | int | float]  # a checkpoint's
     examples: tuple[str, ...]
     trigger_words: tuple[str, ...]
+    advice: dict[str, str | int | float]  # by its notes, for a form to begin with: clip_skip, negative_prompt, weight
+    distilled: Distilled | None  # what its names hint it was distilled to want; a hint, and not certain
     zero_snr: bool
+    is_edm: bool  # a checkpoint of EDM (Playground v2.5), with which fewer samplers and schedules go
+    prediction: str | None  # what a checkpoint predicts by the word of the machine's owner; null: as its files say
     variant: str  # the input of a checkpoint: text, inpaint, edit, depth
     has_vae: bool
     token_limit: int
@@ -152,9 +169,11 @@ class ModelRow(BaseModel):
 
 
 class Model(ModelRow):
-    """A model with its notes."""
+    """A model with its notes. about: version, base_model, author, license, link, as far as its side files say them."""
 
     notes: str
+    about: dict[str, str]
+    predictions: tuple[str, ...]  # what a checkpoint may be set to predict; none where its files decide
 
 
 class ModelList(BaseModel):
@@ -170,6 +189,7 @@ class SamplerFacts(BaseModel):
     schedules: tuple[str, ...]
     zero_snr_schedules: tuple[str, ...]
     flow_schedules: tuple[str, ...]  # of models of rectified flow (SD 3); none: it does not go with them
+    edm_schedules: tuple[str, ...]  # of models of EDM
     automatic: str
     is_stochastic: bool
     settings: tuple[str, ...]
@@ -326,7 +346,7 @@ def draft_fields(draft: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def model_details(entry: ModelEntry) -> Model:
     """A model with its notes, without its path on this machine."""
-    return Model(**model_fields(entry), notes=entry.notes)
+    return Model(**model_fields(entry), **about_fields(entry), notes=entry.notes)
 
 
 def model_list(entries: Iterable[ModelEntry]) -> ModelList:
@@ -364,6 +384,7 @@ def sampler_list() -> SamplerList:
                 aliases=sampler.aliases,
                 schedules=sampler.schedules,
                 zero_snr_schedules=schedules_for(sampler, zero_snr=True),
+                edm_schedules=schedules_for(sampler, is_edm=True),
                 flow_schedules=schedules_for(sampler, is_flow=True),
                 automatic=sampler.automatic,
                 is_stochastic=sampler.is_stochastic,

@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.cuda_subjects import SD15, SDXL, TINY, TINY_XL, Kind, add_model, conditions_of, leased, our_loop
+from benchmarks.cuda_subjects import add_model, conditions_of, leased, our_loop
 from benchmarks.cuda_subjects import pipeline_loop as pipeline
 from benchmarks.measure import Ratio, Work, against_itself, compare
+from benchmarks.shapes import SD15, SDXL, TINY, TINY_XL, Shape
 from contract.errors import StudioError
 from contract.recipe import LoraUse, ModelRef, Recipe
 from contract.tasks import Generate
@@ -94,16 +95,16 @@ class Bench:
     speeds: dict[str, float] = field(default_factory=dict)
 
     @property
-    def sd15(self) -> Kind:
+    def sd15(self) -> Shape:
         return TINY if self.is_dry else SD15
 
     @property
-    def sdxl(self) -> Kind:
+    def sdxl(self) -> Shape:
         return TINY_XL if self.is_dry else SDXL
 
-    def steps_of(self, kind: Kind) -> int:
+    def steps_of(self, shape: Shape) -> int:
         """Of a loop; half as many of a large model."""
-        return max(2, self.steps // 2) if kind.is_xl else self.steps
+        return max(2, self.steps // 2) if shape.is_xl else self.steps
 
     def wait(self) -> None:
         """Until the card has done all its work."""
@@ -172,67 +173,67 @@ def raw(bench: Bench) -> Iterator[Row]:
     yield Row("", "launch of a kernel", bench.seconds(launches) / count * 1e6, "µs")
 
 
-def _against_pipeline(bench: Bench, kind: Kind, goals: dict[str, tuple[float, float]]) -> Iterator[Row]:
+def _against_pipeline(bench: Bench, shape: Shape, goals: dict[str, tuple[float, float]]) -> Iterator[Row]:
     """Figures 19 and 20: the eager loop and the loop with graphs against diffusers' pipeline."""
-    with leased(bench.device, kind) as bundle:
-        peer, eager = pipeline(bundle, kind, bench.steps_of(kind)), our_loop(bundle, kind, bench.steps_of(kind))
+    with leased(bench.device, shape) as bundle:
+        peer, eager = pipeline(bundle, shape, bench.steps_of(shape)), our_loop(bundle, shape, bench.steps_of(shape))
         noise = against_itself(bench.whole(eager), bench.rounds)
-        yield Row("", f"A/A, {kind.name} {kind.side}²", noise.wall, "", noise.low, noise.high)
+        yield Row("", f"A/A, {shape.name} {shape.side}²", noise.wall, "", noise.low, noise.high)
         expected = eager()
         one = bench.ratio(peer, eager)
         note = f"{difference(peer(), expected)} to the pipeline"
-        yield Row("19", f"eager, {kind.name}", one.wall, "", one.low, one.high, *goals["19"], note=note)
+        yield Row("19", f"eager, {shape.name}", one.wall, "", one.low, one.high, *goals["19"], note=note)
         evaluator = bench.graphs(bundle)
-        recorded = our_loop(bundle, kind, bench.steps_of(kind), evaluator)
+        recorded = our_loop(bundle, shape, bench.steps_of(shape), evaluator)
         one = bench.ratio(recorded, peer)
         note = f"{difference(recorded(), expected)} to eager; {', '.join(evaluator.used) or 'not recorded'}"
-        yield Row("20", f"CUDA graph, {kind.name}", one.wall, "x", one.low, one.high, *goals["20"], True, note)
+        yield Row("20", f"CUDA graph, {shape.name}", one.wall, "x", one.low, one.high, *goals["20"], True, note)
 
 
-def _compiled(bench: Bench, kind: Kind, goal: float, limit: float) -> Iterator[Row]:
+def _compiled(bench: Bench, shape: Shape, goal: float, limit: float) -> Iterator[Row]:
     """Figure 21: compiled, and recorded as a graph, against diffusers' pipeline."""
     backend = "eager" if bench.is_dry else "inductor"
-    with leased(bench.device, kind) as bundle:
-        compiler = Compiler(kind.name, bench.folder / "compiled", backend)
+    with leased(bench.device, shape) as bundle:
+        compiler = Compiler(shape.name, bench.folder / "compiled", backend)
         evaluator = replace(bench.graphs(bundle), compiler=compiler)
-        steps = bench.steps_of(kind)
-        ours, eager = our_loop(bundle, kind, steps, evaluator), our_loop(bundle, kind, steps)
+        steps = bench.steps_of(shape)
+        ours, eager = our_loop(bundle, shape, steps, evaluator), our_loop(bundle, shape, steps)
         expected = eager()
         ours()
         began = time.perf_counter()
         while evaluator.compile_wanted(bundle.onload("unet")):
             pass
         took = time.perf_counter() - began
-        yield Row("", f"compiling, {kind.name}", took, "s")
+        yield Row("", f"compiling, {shape.name}", took, "s")
         evaluator.used.clear()
-        one = bench.ratio(ours, pipeline(bundle, kind, bench.steps_of(kind)))
+        one = bench.ratio(ours, pipeline(bundle, shape, bench.steps_of(shape)))
         note = f"{difference(ours(), expected)} to eager; {', '.join(sorted(evaluator.used)) or 'not compiled'}"
-        yield Row("21", f"compiled, {kind.name}", one.wall, "x", one.low, one.high, goal, limit, True, note)
+        yield Row("21", f"compiled, {shape.name}", one.wall, "x", one.low, one.high, goal, limit, True, note)
 
 
-def _batches(bench: Bench, kind: Kind, goals: dict[str, tuple[float, float]]) -> Iterator[Row]:
+def _batches(bench: Bench, shape: Shape, goals: dict[str, tuple[float, float]]) -> Iterator[Row]:
     """Figure 22's ground: one evaluation for 1, 2, 4 and 8 guided jobs at each size. This is the profile table."""
-    with leased(bench.device, kind) as bundle:
+    with leased(bench.device, shape) as bundle:
         unet, device = bundle.onload("unet"), bench.device
         t = torch.tensor(500.0, device=device.torch_device)
-        for side in kind.sides:
+        for side in shape.sides:
             for mode in ("eager", "graph"):
                 evaluator = CardEvaluator() if mode == "eager" else bench.graphs(bundle)
                 for jobs in (1, 2, 4, 8):
-                    conditions = conditions_of(bundle, kind, jobs)
+                    conditions = conditions_of(bundle, shape, jobs)
                     added = conditions.added or {}
                     latents = torch.randn(2 * jobs, 4, side // 8, side // 8, device=device.torch_device)
                     inputs = (latents.to(device.dtype), t, conditions.prompt_embeds, *added.values())
                     with torch.inference_mode():
                         taken = bench.seconds(partial(evaluator, unet, UNetCall(tuple(added)), inputs), 3)
-                    bench.curves[f"{kind.name}/{mode}/{side}/{jobs}"] = 1000 * taken
-                    yield Row("", f"evaluation, {kind.name} {side}², {jobs} jobs, {mode}", 1000 * taken, "ms")
+                    bench.curves[f"{shape.name}/{mode}/{side}/{jobs}"] = 1000 * taken
+                    yield Row("", f"evaluation, {shape.name} {side}², {jobs} jobs, {mode}", 1000 * taken, "ms")
         for mode, (goal, limit) in goals.items():
-            alone = bench.curves[f"{kind.name}/{mode}/{kind.side}/1"]
-            together = bench.curves[f"{kind.name}/graph/{kind.side}/4"]
+            alone = bench.curves[f"{shape.name}/{mode}/{shape.side}/1"]
+            together = bench.curves[f"{shape.name}/graph/{shape.side}/4"]
             yield Row(
                 "22",
-                f"4 jobs at once / one by one ({mode}), {kind.name}",
+                f"4 jobs at once / one by one ({mode}), {shape.name}",
                 4 * alone / together,
                 "x",
                 None,
@@ -276,8 +277,8 @@ def sdxl_batches(bench: Bench) -> Iterator[Row]:
 
 def _swap_seconds(bench: Bench, device: Device) -> tuple[float, int, float]:
     """Between two SDXL-shaped models: seconds of a swap, its bytes, seconds of a guided step."""
-    kind, models = bench.sdxl, ModelManager(device, budget_bytes=2**40)
-    turn = [add_model(models, device, kind, seed) for seed in (0, 1)]
+    shape, models = bench.sdxl, ModelManager(device, budget_bytes=2**40)
+    turn = [add_model(models, device, shape, seed) for seed in (0, 1)]
 
     def swap() -> None:
         turn.reverse()
@@ -287,8 +288,8 @@ def _swap_seconds(bench: Bench, device: Device) -> tuple[float, int, float]:
     taken = bench.seconds(swap)
     with models.lease(*turn[0]) as bundle:
         size = bundle._slot.layout.size
-        steps = bench.steps_of(kind)
-        step_s = bench.seconds(our_loop(bundle, kind, steps, bench.graphs(bundle))) / steps
+        steps = bench.steps_of(shape)
+        step_s = bench.seconds(our_loop(bundle, shape, steps, bench.graphs(bundle))) / steps
     models.evict_all()
     return taken, size, step_s
 
@@ -323,12 +324,12 @@ def random_lora(bundle: Bundle, folder: Path) -> LoadedLora:
 
 def lora(bench: Bench) -> Iterator[Row]:
     """Figure 25."""
-    kind = bench.sdxl
-    with leased(bench.device, kind) as bundle:
-        steps = bench.steps_of(kind)
-        step_s = bench.seconds(our_loop(bundle, kind, steps, bench.graphs(bundle))) / steps
+    shape = bench.sdxl
+    with leased(bench.device, shape) as bundle:
+        steps = bench.steps_of(shape)
+        step_s = bench.seconds(our_loop(bundle, shape, steps, bench.graphs(bundle))) / steps
         loaded = random_lora(bundle, bench.folder)
-        eager = our_loop(bundle, kind, bench.steps_of(kind))
+        eager = our_loop(bundle, shape, bench.steps_of(shape))
         plain = eager()
         times: dict[str, list[float]] = {"apply": [], "restore": []}
         for _ in range(bench.rounds):
@@ -353,23 +354,23 @@ def two_cards(bench: Bench) -> Iterator[Row]:
     second = bench.device.torch_device if bench.is_dry else second_card(bench.device.torch_device)
     if second is None:
         raise NotHere("there is no second card")
-    for kind in (bench.sd15, bench.sdxl):
-        with leased(bench.device, kind) as one, leased(replace(bench.device, second=second), kind) as two:
+    for shape in (bench.sd15, bench.sdxl):
+        with leased(bench.device, shape) as one, leased(replace(bench.device, second=second), shape) as two:
             assert two.evaluator is not None
             evaluator = replace(bench.graphs(two), elsewhere=two.evaluator.elsewhere)
-            alone = our_loop(one, kind, bench.steps_of(kind), bench.graphs(one))
-            together = our_loop(two, kind, bench.steps_of(kind), evaluator)
+            alone = our_loop(one, shape, bench.steps_of(shape), bench.graphs(one))
+            together = our_loop(two, shape, bench.steps_of(shape), evaluator)
             ratio = bench.ratio(together, alone)
             note = f"{difference(alone(), together())}; {', '.join(sorted(evaluator.used))}"
-            yield Row("", f"two cards, {kind.name}", ratio.wall, "x", ratio.low, ratio.high, note=note)
+            yield Row("", f"two cards, {shape.name}", ratio.wall, "x", ratio.low, ratio.high, note=note)
 
 
 def vae(bench: Bench) -> Iterator[Row]:
     """Figure 27."""
-    kind = bench.sdxl
-    latents = torch.randn(1, 4, kind.side // 8, kind.side // 8, device=bench.device.torch_device)
+    shape = bench.sdxl
+    latents = torch.randn(1, 4, shape.side // 8, shape.side // 8, device=bench.device.torch_device)
     decodes: dict[str, Callable[[], Tensor]] = {}
-    alone = replace(kind, name=f"{kind.name} VAE", parts={"vae": kind.parts["vae"]})
+    alone = replace(shape, name=f"{shape.name} VAE", parts={"vae": shape.parts["vae"]})
     with ExitStack() as leases:
         for name, dtype in (("float32", torch.float32), ("ours", bench.device.vae_dtype)):
             bundle = leases.enter_context(leased(replace(bench.device, vae_dtype=dtype), alone))
@@ -378,14 +379,14 @@ def vae(bench: Bench) -> Iterator[Row]:
             decodes[name] = torch.inference_mode()(lambda module=module, scaled=scaled: module.decode(scaled).sample)
         note = f"{difference(decodes['float32'](), decodes['ours']())}; {bench.device.vae_dtype}"
         one = bench.ratio(decodes["ours"], decodes["float32"])
-        yield Row("27", f"VAE decode, {kind.side}²", one.wall, "x", one.low, one.high, 2.0, 1.5, True, note)
+        yield Row("27", f"VAE decode, {shape.side}²", one.wall, "x", one.low, one.high, 2.0, 1.5, True, note)
 
 
-def _engine_with(bench: Bench, kind: Kind, batch_jobs: int = 1) -> tuple[Engine, Callable[[bool, int], Work]]:
+def _engine_with(bench: Bench, shape: Shape, batch_jobs: int = 1) -> tuple[Engine, Callable[[bool, int], Work]]:
     """An engine with a model in host memory, and its work: so many jobs at once, with previews or without."""
     device, threads = ("cpu", 1) if bench.is_dry else ("cuda", None)
     engine = Engine(EngineOptions(device=device, threads=threads, cache_dir=bench.folder, batch_jobs=batch_jobs))
-    ref, path = add_model(engine._models, engine._device, kind)
+    ref, path = add_model(engine._models, engine._device, shape)
     recipe = Recipe(
         prompt="a red cat at sea",
         model=ref,
@@ -393,8 +394,8 @@ def _engine_with(bench: Bench, kind: Kind, batch_jobs: int = 1) -> tuple[Engine,
         schedule="simple",
         steps=max(bench.steps, 4),
         guidance=7.0,
-        width=kind.side,
-        height=kind.side,
+        width=shape.side,
+        height=shape.side,
         seed=1,
     )
 
@@ -426,41 +427,41 @@ def _engine_with(bench: Bench, kind: Kind, batch_jobs: int = 1) -> tuple[Engine,
 
 def people(bench: Bench) -> Iterator[Row]:
     """Figure 22: four people's whole jobs side by side, against one after another, and against a fixed batch."""
-    for kind, goal, limit in ((bench.sd15, 1.3, 1.15), (bench.sdxl, 1.0, 0.95)):
-        engine, work = _engine_with(bench, kind, batch_jobs=4)
+    for shape, goal, limit in ((bench.sd15, 1.3, 1.15), (bench.sdxl, 1.0, 0.95)):
+        engine, work = _engine_with(bench, shape, batch_jobs=4)
         alone, together = work(True, 1), work(True, 4)
         one = bench.ratio(together, alone)
-        name = f"4 people's jobs / one by one, {kind.name}"
+        name = f"4 people's jobs / one by one, {shape.name}"
         yield Row("22", name, 4 * one.wall, "x", 4 * one.low, 4 * one.high, goal, limit, True)
-        curve = {jobs: bench.curves.get(f"{kind.name}/graph/{kind.side}/{jobs}") for jobs in (1, 4)}
+        curve = {jobs: bench.curves.get(f"{shape.name}/graph/{shape.side}/{jobs}") for jobs in (1, 4)}
         if curve[1] is not None and curve[4] is not None:
             steps = max(bench.steps, 4)
             alone_ms, together_ms = 1000 * bench.seconds(alone), 1000 * bench.seconds(together)
             fixed_ms = steps * curve[4] + 4 * (alone_ms - steps * curve[1])
-            name = f"a fixed batch of 4 / the scheduler, {kind.name}"
+            name = f"a fixed batch of 4 / the scheduler, {shape.name}"
             yield Row("22", name, fixed_ms / together_ms, "", None, None, 0.95, 0.9, True)
         engine._models.evict_all()
 
 
 def previews(bench: Bench) -> Iterator[Row]:
     """Figure 26."""
-    for kind in (bench.sd15, bench.sdxl):
-        engine, work = _engine_with(bench, kind)
+    for shape in (bench.sd15, bench.sdxl):
+        engine, work = _engine_with(bench, shape)
         engine._preview_interval_s = min(engine._preview_interval_s, 0.25)
         one = bench.ratio(work(False, 1), work(True, 1))
-        yield Row("26", f"previews, {kind.name}", one.wall, "", one.low, one.high, 1.01, 1.02)
+        yield Row("26", f"previews, {shape.name}", one.wall, "", one.low, one.high, 1.01, 1.02)
         engine._models.evict_all()
 
 
 def first_press(bench: Bench) -> Iterator[Row]:
     """Figure 28: the first job of a model that is in host memory / the third."""
-    for kind in (bench.sd15, bench.sdxl):
-        engine, work = _engine_with(bench, kind)
+    for shape in (bench.sd15, bench.sdxl):
+        engine, work = _engine_with(bench, shape)
         taken = []
         for _ in range(3):
             began = time.perf_counter()
             bench.whole(work(True, 1))()
             taken.append(time.perf_counter() - began)
         note = " ".join(f"{1000 * one:.0f} ms" for one in taken)
-        yield Row("28", f"first press, {kind.name}", taken[0] / taken[2], "", None, None, 1.2, 2.0, note=note)
+        yield Row("28", f"first press, {shape.name}", taken[0] / taken[2], "", None, None, 1.2, 2.0, note=note)
         engine._models.evict_all()

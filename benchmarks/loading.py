@@ -2,7 +2,8 @@
 Also the swap on the page's own path: another model chosen, a job submitted, the time to its first step.
 
 `python -m benchmarks.loading` measures on SD 1.5-shaped checkpoints of random half-precision weights (2.1 GB each,
-4.3 GB in the CPU's float32; two are in memory at once, so 12 GB are needed).
+4.3 GB in the CPU's float32; two are in memory at once, so 12 GB are needed). `--shape sdxl` and `--shape sd35` measure
+on those of SDXL and SD 3.5 medium (6.9 and 6.8 GB), kept in half precision, as where memory is short; two need 16 GB.
 """
 
 import argparse
@@ -21,53 +22,62 @@ from safetensors import safe_open
 
 from benchmarks.jobs import READY_LIMIT_S, running
 from benchmarks.measure import Figure, Work, figure, report
-from benchmarks.subjects import MEDIUM, SD15, Shape, checkpoints
+from benchmarks.shapes import MEDIUM, SD15, SD35_MEDIUM, SDXL
+from benchmarks.subjects import checkpoints
 from catalog.models import ModelEntry
 from contract.events import Failed, Step
 from contract.recipe import ModelRef, RecipeDraft
 from engine.device.devices import choose_device
 from engine.device.memory import give_back_freed_memory
+from engine.models.layerwise_casting import StorageChoice
 from engine.models.manager import ModelManager
 from studio.settings import Settings
 from studio.studio import Studio
 from studio.workers.process import ProcessWorker
 
 FIGURES = ("4", "5", "13", "17", "page")
+SHAPES = {"medium": MEDIUM, "sd15": SD15, "sdxl": SDXL, "sd35": SD35_MEDIUM}
+LARGE = ("sdxl", "sd35")
 _LOOK_S = 0.002
 
 
-def read_and_cast(entry: ModelEntry) -> Work:
-    """The floor of a load: every file is read once, every tensor cast once into the run dtype.
+def weights_dtype(storage: StorageChoice) -> torch.dtype:
+    """In which a model's weights are kept: the run dtype, or that of the files made here."""
+    return torch.float16 if storage == "half" else choose_device().dtype
+
+
+def read_and_cast(entry: ModelEntry, storage: StorageChoice) -> Work:
+    """The floor of a load: every file is read once, every tensor copied once into the dtype that it is kept in.
 
     Into memory fresh from the system and given back after, as a load's is: a heap with room from before would spare it
     the clearing of its pages.
     """
-    dtype = choose_device().dtype
+    dtype = weights_dtype(storage)
     files = sorted(entry.path.rglob("*.safetensors"))
 
     def run() -> None:
         kept = []
         for path in files:
             with safe_open(path, "pt") as file:
-                kept += [file.get_tensor(name).to(dtype) for name in file.keys()]  # noqa: SIM118 (safetensors\' file is no mapping)
+                kept += [file.get_tensor(name).to(dtype, copy=True) for name in file.keys()]  # noqa: SIM118 (safetensors\' file is no mapping)
         kept.clear()
         give_back_freed_memory()
 
     return run
 
 
-def cold_load(entry: ModelEntry) -> Work:
+def cold_load(entry: ModelEntry, storage: StorageChoice) -> Work:
     """A load by a manager that has never seen the shape."""
 
     def run() -> None:
-        list(ModelManager(choose_device()).prepare(entry.ref, str(entry.path)))
+        list(ModelManager(choose_device(), storage=storage).prepare(entry.ref, str(entry.path)))
 
     return run
 
 
-def swaps(one: ModelEntry, other: ModelEntry) -> Work:
+def swaps(one: ModelEntry, other: ModelEntry, storage: StorageChoice) -> Work:
     """From one model in memory to another."""
-    models = ModelManager(choose_device(), budget_bytes=2**40)
+    models = ModelManager(choose_device(), budget_bytes=2**40, storage=storage)
     for entry in (one, other):
         list(models.prepare(entry.ref, str(entry.path)))
     turn = [one, other]
@@ -75,29 +85,29 @@ def swaps(one: ModelEntry, other: ModelEntry) -> Work:
     def run() -> None:
         turn.reverse()
         with models.lease(turn[0].ref, str(turn[0].path)) as bundle:
-            assert bundle.onload("unet") is not None
+            assert bundle.onload("vae") is not None
 
     return run
 
 
-def ready(entry: ModelEntry, rounds: int) -> Figure:
+def ready(entry: ModelEntry, storage: StorageChoice, rounds: int) -> Figure:
     """Figure 13: from the start of the worker until its model is loaded.
 
     Its preview map is known from the first round.
     """
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
-        return _ready(entry, rounds, folder)
+        return _ready(entry, storage, rounds, folder)
 
 
-def _ready(entry: ModelEntry, rounds: int, cache_dir: str) -> Figure:
+def _ready(entry: ModelEntry, storage: StorageChoice, rounds: int, cache_dir: str) -> Figure:
     ratios = []
     for _ in range(rounds):
         began = time.perf_counter()
         subprocess.run([sys.executable, "-c", "import torch, diffusers"], check=True)
-        cold_load(entry)()
+        cold_load(entry, storage)()
         floor = time.perf_counter() - began
         began = time.perf_counter()
-        with running(ProcessWorker({"cache_dir": cache_dir}, (str(entry.path), entry.ref))):
+        with running(ProcessWorker({"cache_dir": cache_dir, "storage": storage}, (str(entry.path), entry.ref))):
             ratios.append((time.perf_counter() - began) / floor)
     kept = ratios[1:]
     return Figure(
@@ -113,11 +123,11 @@ def _ready(entry: ModelEntry, rounds: int, cache_dir: str) -> Figure:
     )
 
 
-def on_the_page(one: ModelEntry, other: ModelEntry, rounds: int) -> Figure:
+def on_the_page(one: ModelEntry, other: ModelEntry, storage: StorageChoice, rounds: int) -> Figure:
     """From submit to the first step: another model of those in memory each time, against the same model each time."""
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
         settings = Settings(data_dir=Path(folder), model_dirs=(one.path.parent,))
-        worker = ProcessWorker({"memory_budget_bytes": 2**40}, (str(one.path), one.ref))
+        worker = ProcessWorker({"memory_budget_bytes": 2**40, "storage": storage}, (str(one.path), one.ref))
         studio = Studio(settings, worker)
         studio.start()
         try:
@@ -162,16 +172,16 @@ def first_step(studio: Studio, model: str) -> None:
     unsubscribe()
 
 
-def memory(entry: ModelEntry) -> Figure:
+def memory(entry: ModelEntry, storage: StorageChoice) -> Figure:
     """Figure 17: the most anonymous memory that a process has while it loads and holds a model."""
     bare = _in_new_process(_import_only)
-    dtype = choose_device().dtype
+    dtype = weights_dtype(storage)
     weights = 0
     for path in entry.path.rglob("*.safetensors"):
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118 (safetensors' file is no mapping)
                 weights += torch.Size(file.get_slice(name).get_shape()).numel() * dtype.itemsize
-    peak, after = _in_new_process(_load, entry.ref, str(entry.path))
+    peak, after = _in_new_process(_load, entry.ref, str(entry.path), storage)
     floor = weights + bare[0]
     return Figure(
         "17",
@@ -204,7 +214,7 @@ def _import_only() -> tuple[int, ...]:
     return (anonymous_bytes(),)
 
 
-def _load(ref: ModelRef, path: str) -> tuple[int, ...]:
+def _load(ref: ModelRef, path: str, storage: StorageChoice) -> tuple[int, ...]:
     """The peak while it loads, and what is left then."""
     peak, done = [0], threading.Event()
 
@@ -214,7 +224,7 @@ def _load(ref: ModelRef, path: str) -> tuple[int, ...]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    models = ModelManager(choose_device())
+    models = ModelManager(choose_device(), storage=storage)
     with models.lease(ref, path):
         done.set()
         watcher.join()
@@ -223,14 +233,14 @@ def _load(ref: ModelRef, path: str) -> tuple[int, ...]:
 
 def measure_all(wanted: argparse.Namespace) -> Iterator[Figure]:
     """The wanted figures, each when it is measured."""
-    shape: Shape = MEDIUM if wanted.small else SD15
-    with checkpoints(shape, 2) as (one, other):
+    storage: StorageChoice = "half" if wanted.shape in LARGE else "full"
+    with checkpoints(SHAPES[wanted.shape], 2) as (one, other):
         made: dict[str, Callable[[], Figure]] = {
             "4": lambda: figure(
                 "4",
                 "cold load",
-                read_and_cast(one),
-                cold_load(one),
+                read_and_cast(one, storage),
+                cold_load(one, storage),
                 peer="read once + cast once",
                 goal=1.2,
                 limit=1.5,
@@ -239,16 +249,16 @@ def measure_all(wanted: argparse.Namespace) -> Iterator[Figure]:
             "5": lambda: figure(
                 "5",
                 "resident swap",
-                cold_load(one),
-                swaps(one, other),
+                cold_load(one, storage),
+                swaps(one, other, storage),
                 peer="its cold load",
                 goal=0.01,
                 limit=0.03,
                 rounds=wanted.rounds,
             ),
-            "13": lambda: ready(one, wanted.rounds),
-            "17": lambda: memory(one),
-            "page": lambda: on_the_page(one, other, wanted.rounds),
+            "13": lambda: ready(one, storage, wanted.rounds),
+            "17": lambda: memory(one, storage),
+            "page": lambda: on_the_page(one, other, storage, wanted.rounds),
         }
         for number in wanted.figures:
             yield made[number]()
@@ -258,8 +268,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="the first one is dropped")
     parser.add_argument("--figures", nargs="+", default=list(FIGURES), choices=FIGURES)
-    parser.add_argument("--small", action="store_true", help="a model of 170 MB instead, to try it out")
-    report("loading", measure_all(parser.parse_args()))
+    parser.add_argument("--shape", default="sd15", choices=SHAPES, help="medium has 170 MB, to try it out")
+    wanted = parser.parse_args()
+    report("loading", measure_all(wanted), wanted.shape)
 
 
 if __name__ == "__main__":

@@ -117,10 +117,10 @@ def figure(
     return Figure(number, name, ratio.wall, ratio.low, ratio.high, ratio.rounds, peer, goal, limit, note)
 
 
-def report(name: str, figures: Iterable[Figure]) -> None:
+def report(name: str, figures: Iterable[Figure], subject: str = "") -> None:
     """Print the table line by line as it is measured, and append it to results/<name>.jsonl.
 
-    What was measured before a failure is kept too.
+    What was measured before a failure is kept too. subject: what it was measured on, where there is a choice.
     """
     _say(f"{'figure':<34}{'ratio':>8}  {'spread':<17}{'n':>3}  {'goal':>6}  {'limit':>6}  peer")
     measured: list[Figure] = []
@@ -133,7 +133,12 @@ def report(name: str, figures: Iterable[Figure]) -> None:
             )
     finally:
         RESULTS.mkdir(exist_ok=True)
-        entry = {"at": time.time(), "machine": machine(), "figures": [asdict(one) for one in measured]}
+        entry = {
+            "at": time.time(),
+            "machine": machine(),
+            "subject": subject,
+            "figures": [asdict(one) for one in measured],
+        }
         with (RESULTS / f"{name}.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 

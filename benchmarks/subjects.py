@@ -3,38 +3,20 @@
 They are diffusers folders, made in a moment and gone afterwards.
 """
 
+import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel
 
+from benchmarks.shapes import SCHEDULER, Shape
 from catalog.models import ModelEntry, describe
+from engine.families import builder_of, family_of
 from tests.support.tiny import make_tokenizer
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a checkpoint's configurations say. name: also of its folder."""
-
-    name: str
-    unet: Mapping[str, Any]
-    vae: Mapping[str, Any]
-    text: Mapping[str, Any] = field(
-        default_factory=lambda: {
-            "hidden_size": 768,
-            "intermediate_size": 3072,
-            "num_attention_heads": 12,
-            "num_hidden_layers": 12,
-        }
-    )
-
 
 _LORA_LAYERS = (
     "to_q",
@@ -49,23 +31,6 @@ _LORA_LAYERS = (
     "out_proj",
     "fc1",
     "fc2",
-)
-SD15 = Shape(
-    "sd15-shaped",
-    {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
-    {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2},
-)
-MEDIUM = Shape(
-    "medium",
-    {
-        "sample_size": 32,
-        "cross_attention_dim": 256,
-        "attention_head_dim": 4,
-        "layers_per_block": 1,
-        "block_out_channels": (128, 256, 384, 384),
-    },
-    {"block_out_channels": (32, 64, 64, 64), "layers_per_block": 1},
-    {"hidden_size": 256, "intermediate_size": 1024, "num_attention_heads": 4, "num_hidden_layers": 4},
 )
 
 
@@ -91,35 +56,30 @@ def write_lora(path: Path, shape: Shape, seed: int = 0, rank: int = 16) -> Model
 
 
 def _parts(shape: Shape) -> dict[str, torch.nn.Module]:
+    family = family_of(shape.family)
     with torch.device("meta"):
-        return {
-            "unet": UNet2DConditionModel(**shape.unet),
-            "vae": AutoencoderKL(
-                down_block_types=("DownEncoderBlock2D",) * 4,
-                up_block_types=("UpDecoderBlock2D",) * 4,
-                latent_channels=4,
-                **shape.vae,
-            ),
-            "text_encoder": CLIPTextModel(CLIPTextConfig(**shape.text)),
-        }
+        return {name: builder_of(family, name)(dict(config)) for name, config in shape.parts.items()}
 
 
 def _write(folder: Path, shape: Shape, seed: int) -> Path:
-    chance = torch.Generator().manual_seed(seed)
+    noise = (torch.randn(2**22, generator=torch.Generator().manual_seed(seed)) * 0.02).half()
+    index = {}
     for part, module in _parts(shape).items():
         (folder / part).mkdir(parents=True)
-        kind = "model" if part == "text_encoder" else "diffusion_pytorch_model"
-        weights = {
-            key: (torch.randn(tensor.shape, generator=chance) * 0.02).half()
-            for key, tensor in module.state_dict().items()
-        }
+        kind = "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
+        weights = {}
+        for key, tensor in module.state_dict().items():
+            weights[key] = noise.repeat(-(-tensor.numel() // noise.numel()))[: tensor.numel()].view(tensor.shape)
         save_file(weights, folder / part / f"{kind}.safetensors")
         (folder / part / "config.json").write_text(_config(module), "utf-8")
+        index[part] = ["transformers" if kind == "model" else "diffusers", type(module).__name__]
     make_tokenizer().save_pretrained(folder / "tokenizer")
-    EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").save_pretrained(
-        folder / "scheduler"
-    )
-    (folder / "model_index.json").write_text('{"text_encoder": ["transformers", "CLIPTextModel"]}', "utf-8")
+    if "text_encoder_2" in shape.parts:
+        make_tokenizer("!").save_pretrained(folder / "tokenizer_2")
+    is_flow = "transformer" in shape.parts
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0) if is_flow else EulerDiscreteScheduler(**SCHEDULER)
+    scheduler.save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps(index), "utf-8")
     return folder
 
 

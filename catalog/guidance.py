@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 
+from catalog.samplers import EDM_PREDICTIONS
 from contract.parts import GuidanceMethod
 from contract.values import GUIDANCE
 
 Value = float | str
-_ALL_PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow_prediction")
+_ALL_PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow_prediction", *EDM_PREDICTIONS)
 _MOST_POINTS = 32
 
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from catalog.schedules import GRIDS, SCHEDULES, Schedule
 
 __all__ = [
+    "EDM_PREDICTIONS",
     "SAMPLERS",
     "SCHEDULES",
     "Sampler",
@@ -24,8 +25,12 @@ __all__ = [
 ]
 _ALL_SCHEDULES = tuple(SCHEDULES)
 _ZERO_SNR_SCHEDULE = "sgm_uniform"
-_DIFFUSION = ("epsilon", "v_prediction", "sample")
+EDM_PREDICTIONS = ("edm", "edm_v")
+_EDM_SCHEDULE = "karras"
+_SCHEDULED = ("epsilon", "v_prediction", "sample")  # of models that were trained on timesteps
 _FLOW = "flow_prediction"
+_FLOW_SCHEDULE = "sgm_uniform"
+_DIFFUSION = (*_SCHEDULED, *EDM_PREDICTIONS)
 _ANY = (*_DIFFUSION, _FLOW)
 _SCHEDULER = "diffusers_scheduler:sample_with_scheduler"
 _CHURN = ("s_churn", "s_tmin", "s_tmax", "s_noise")
@@ -56,10 +61,12 @@ class Sampler:
         discards_penultimate: A step more is spread, and the last noise level left out.
         guidance_factor: What guidance is multiplied by: methods of CFG++ count from 0 to 1.
         grids: Schedules that mean another one with this sampler.
-        predictions: What the model may predict, by diffusers' names.
+        predictions: What the model may predict, by diffusers' names; and EDM's network, of either sign.
         whole_timesteps: The model is evaluated at integers of its training grid only.
         is_variance_preserving: Its latents are scaled to unit variance at every noise level; those of the others are
             x0 + sigma * noise (Song et al. 2021, arXiv 2011.13456).
+        follows_flow: Solves rectified flow in its own latents; others in those of x0 + sigma * noise, which are the
+            same over the share of x0.
         takes_pure_noise: Can begin at zero signal, where sigma is infinite; others begin at a signal of 2^-12 there.
         difference: How it differs from the sampler of this name in other programs, as a sentence.
     """
@@ -81,9 +88,10 @@ class Sampler:
     discards_penultimate: bool = False
     guidance_factor: float = 1.0
     grids: Mapping[str, str] = field(default_factory=dict, hash=False)
-    predictions: tuple[str, ...] = _DIFFUSION
+    predictions: tuple[str, ...] = _ANY
     whole_timesteps: bool = False
     is_variance_preserving: bool = False
+    follows_flow: bool = False
     takes_pure_noise: bool = False
     difference: str = ""
 
@@ -109,7 +117,7 @@ _SAMPLERS = (
         "uniform",
         "euler:sample_euler",
         settings=_CHURN,
-        predictions=_ANY,
+        follows_flow=True,
     ),
     Sampler(
         "euler_a",
@@ -128,7 +136,7 @@ _SAMPLERS = (
         "heun:sample_heun",
         order=2,
         settings=_CHURN,
-        predictions=_ANY,
+        follows_flow=True,
     ),
     Sampler(
         "dpmpp_2m",
@@ -138,6 +146,7 @@ _SAMPLERS = (
         "dpmpp:sample_dpmpp_2m",
         whole_timesteps=True,
         is_variance_preserving=True,
+        follows_flow=True,
     ),
     Sampler(
         "dpmpp_2m_sde",
@@ -151,6 +160,7 @@ _SAMPLERS = (
         settings=_ANCESTRAL,
         whole_timesteps=True,
         is_variance_preserving=True,
+        follows_flow=True,
     ),
     Sampler(
         "ddim",
@@ -162,6 +172,7 @@ _SAMPLERS = (
         options={"scheduler": "DDIMScheduler", "clip_sample": False, "set_alpha_to_one": False},
         settings=("eta",),
         grids={"uniform": "leading", "sgm_uniform": "simple"},
+        predictions=_SCHEDULED,
         whole_timesteps=True,
         is_variance_preserving=True,
         takes_pure_noise=True,
@@ -174,6 +185,7 @@ _SAMPLERS = (
         "uniform",
         _SCHEDULER,
         options={"scheduler": "UniPCMultistepScheduler", "solver_type": "bh2", "solver_order": 2},
+        predictions=_SCHEDULED,
         whole_timesteps=True,
         is_variance_preserving=True,
         difference="A1111's UniPC is nearest to “UniPC bh1”, of order 3.",
@@ -187,6 +199,7 @@ _SAMPLERS = (
         ("automatic", "sgm_uniform", "simple"),
         is_stochastic=True,
         grids={"sgm_uniform": "distilled"},
+        predictions=_SCHEDULED,
         whole_timesteps=True,
         is_variance_preserving=True,
         takes_pure_noise=True,
@@ -200,7 +213,7 @@ _SAMPLERS = (
         order=2,
         settings=_CHURN,
         discards_penultimate=True,
-        predictions=_ANY,
+        follows_flow=True,
     ),
     Sampler(
         "dpm_2_a",
@@ -213,7 +226,7 @@ _SAMPLERS = (
         settings=_ANCESTRAL,
         discards_penultimate=True,
     ),
-    Sampler("lms", "LMS", ("k_lms",), "uniform", "multistep:sample_lms", predictions=_ANY),
+    Sampler("lms", "LMS", ("k_lms",), "uniform", "multistep:sample_lms", follows_flow=True),
     Sampler(
         "dpmpp_2s_a",
         "DPM++ 2S a",
@@ -278,6 +291,7 @@ _SAMPLERS = (
         grids=_TO_THE_LEAST,
         typical_evaluations=50,
         settings=_ANCESTRAL,
+        predictions=_DIFFUSION,
         difference="The number of steps changes nothing: it makes as many as it needs.",
     ),
     Sampler(
@@ -300,10 +314,10 @@ _SAMPLERS = (
         "heun:sample_heunpp2",
         order=3,
         settings=_CHURN,
-        predictions=_ANY,
+        follows_flow=True,
     ),
-    Sampler("ipndm", "IPNDM", ("k_ipndm",), "uniform", "multistep:sample_ipndm", predictions=_ANY),
-    Sampler("ipndm_v", "IPNDM_V", ("k_ipndm_v",), "uniform", "multistep:sample_ipndm_v", predictions=_ANY),
+    Sampler("ipndm", "IPNDM", ("k_ipndm",), "uniform", "multistep:sample_ipndm", follows_flow=True),
+    Sampler("ipndm_v", "IPNDM_V", ("k_ipndm_v",), "uniform", "multistep:sample_ipndm_v", follows_flow=True),
     Sampler("deis", "DEIS", ("k_deis",), "uniform", "multistep:sample_deis"),
     Sampler(
         "unipc_bh1",
@@ -367,6 +381,7 @@ _SAMPLERS = (
         is_stochastic=True,
         settings=("eta",),
         grids={"sgm_uniform": "distilled"},
+        predictions=_SCHEDULED,
         whole_timesteps=True,
     ),
     Sampler(
@@ -384,7 +399,7 @@ _SAMPLERS = (
         ("k_gradient_estimation",),
         "uniform",
         "multistep:sample_gradient_estimation",
-        predictions=_ANY,
+        follows_flow=True,
     ),
     Sampler(
         "sa_solver",
@@ -430,13 +445,21 @@ def grid_of(sampler: Sampler, schedule: str) -> Schedule:
     return GRIDS[sampler.grids.get(schedule, schedule)]
 
 
-def schedules_for(sampler: Sampler, *, zero_snr: bool = False, is_flow: bool = False) -> tuple[str, ...]:
+def schedules_for(
+    sampler: Sampler, *, zero_snr: bool = False, is_flow: bool = False, is_edm: bool = False
+) -> tuple[str, ...]:
     """List the ids of the schedules that go with a sampler; none where it doesn't go with the model.
 
     Args:
         zero_snr: The model was trained to zero terminal signal-to-noise ratio.
         is_flow: The model is one of rectified flow, for which no table of sigmas was searched.
+        is_edm: The model is one of EDM, which was trained on sigmas and has no timesteps to be even in.
     """
+    if is_edm and not set(EDM_PREDICTIONS) <= set(sampler.predictions):
+        return ()
+    if is_edm:
+        grids = {schedule: grid_of(sampler, schedule) for schedule in sampler.schedules}
+        return tuple(one for one, grid in grids.items() if not grid.is_even_in_time and not grid.tables)
     if is_flow and _FLOW not in sampler.predictions:
         return ()
     if is_flow:
@@ -446,8 +469,19 @@ def schedules_for(sampler: Sampler, *, zero_snr: bool = False, is_flow: bool = F
     return tuple(schedule for schedule in sampler.schedules if grid_of(sampler, schedule).suits_zero_snr)
 
 
-def resolve_schedule(sampler: Sampler, schedule: str, *, zero_snr: bool = False) -> str:
-    """Resolve "automatic"; other ids pass through. Zero-SNR models need trailing steps."""
+def resolve_schedule(
+    sampler: Sampler, schedule: str, *, zero_snr: bool = False, is_flow: bool = False, is_edm: bool = False
+) -> str:
+    """Resolve "automatic"; other ids pass through.
+
+    Zero-SNR models need trailing steps, EDM's the paper's. For rectified flow, steps even in time down to the
+    last level suit solvers that count in it; others extrapolate through the last of them, which is long in log sigma.
+    """
     if schedule != "automatic":
         return schedule
+    if is_edm:
+        return _EDM_SCHEDULE
+    if is_flow:
+        is_even = sampler.follows_flow and grid_of(sampler, sampler.automatic).is_even_in_time
+        return sampler.automatic if is_even else _FLOW_SCHEDULE
     return _ZERO_SNR_SCHEDULE if zero_snr else sampler.automatic

@@ -45,6 +45,13 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=-10.0, le=10.0)]
 Emphasis = Literal["original", "no_norm", "comfyui", "ignore", "none"]
 Tiling = Literal["x", "y", "xy"]  # the axes around which an image goes on at its other side
+# What the denoiser of a diffusion model predicts, by diffusers' names; the last: v, trained to zero terminal SNR.
+Prediction = Literal["epsilon", "v_prediction", "v_zero_snr"]
+PREDICTIONS: Mapping[Prediction, str] = {
+    "epsilon": "Noise (epsilon)",
+    "v_prediction": "Velocity (v)",
+    "v_zero_snr": "Velocity (v), zero SNR",
+}
 # By A1111's names, and one of our own.
 EMPHASES: Mapping[Emphasis, str] = {
     "original": "Original",
@@ -92,6 +99,9 @@ class ModelRef(Frozen):
     fingerprint comes from the place, size, times and header of the weights and from every file beside them that decides
     the picture, and is known at once; sha256 (of the file, or of a folder's sorted (path, sha256) pairs) is filled in
     before a picture is saved.
+
+    prediction: of a checkpoint whose output is read otherwise than its files say, because its owner set it so or this
+    job asks for it; None: as they say.
     """
 
     kind: ModelKind = "checkpoint"
@@ -99,6 +109,7 @@ class ModelRef(Frozen):
     family: Name
     fingerprint: str = ""
     sha256: Sha256 | None = None
+    prediction: Prediction | None = None
 
 
 class ImageRef(Frozen):

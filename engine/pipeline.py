@@ -13,7 +13,7 @@ from torch import Tensor
 
 from catalog.families import FAMILIES
 from catalog.guidance import changes_unet
-from catalog.samplers import SAMPLERS, resolve_schedule
+from catalog.samplers import EDM_PREDICTIONS, SAMPLERS, resolve_schedule
 from catalog.upscalers import UPSCALERS
 from contract.errors import InvalidRecipe
 from contract.prompt import Part
@@ -48,6 +48,7 @@ from engine.regions.places import region_places
 from engine.sampling.denoise import Controls, LatentStep, Predict, Refiner, Takeover, denoise
 from engine.sampling.guidance.protocol import Guide, make_guide
 from engine.sampling.noise import NoiseSource, noise_source
+from engine.sampling.noise_table import FLOW_PREDICTION
 from engine.sampling.samplers import Sampling, sampling_for
 
 _SEAM = 32  # pixels beyond an end of a seamless tiling, of an image that is upscaled
@@ -394,8 +395,12 @@ def sampling_of(recipe: Recipe, bundle: Bundle) -> Sampling:
     config = bundle.scheduler_config
     schedule = recipe.schedule
     if recipe.sampler in SAMPLERS:
-        zero_snr = bool(config.get("rescale_betas_zero_snr"))
-        schedule = resolve_schedule(SAMPLERS[recipe.sampler], schedule, zero_snr=zero_snr)
+        kinds = {
+            "zero_snr": bool(config.get("rescale_betas_zero_snr")),
+            "is_flow": config.get("prediction_type") == FLOW_PREDICTION,
+            "is_edm": config.get("prediction_type") in EDM_PREDICTIONS,
+        }
+        schedule = resolve_schedule(SAMPLERS[recipe.sampler], schedule, **kinds)
     device, table = bundle.device.torch_device, bundle.family.facts.sigma_table
     return sampling_for(recipe.sampler, schedule, recipe.steps, config, device, recipe.sampling, table)
 

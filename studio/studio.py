@@ -51,8 +51,10 @@ from studio.library.model_facts import ModelFacts
 from studio.library.model_list import ModelList
 from studio.library.model_tasks import ModelTasks, hub_of
 from studio.library.other_hashes import OtherHashes
+from studio.library.set_predictions import SetPredictions
 from studio.metadata.image_files import PictureFolder
 from studio.metadata.import_recipe import FoundRecipe
+from studio.model_settings import ModelSettings
 from studio.prompts.library import PromptLibrary
 from studio.settings import Settings
 from studio.storage.database import Database
@@ -89,11 +91,13 @@ class Studio:
         self._ids = IdSource()
         self._rates = Rates(database)
         self._hashes = ModelHashes(database)
+        predictions = SetPredictions(database)
         self._models = ModelList(
             settings.model_dirs,
             short_hash=self._hashes.short,
             kept=ModelFacts(database),
             answers=UpscalerAnswers(settings.data_dir / "tmp" / "engine"),
+            predictions=predictions,
         )
         other_hashes = OtherHashes(database)
         self._hash_keeper = HashKeeper(self._hashes, self._models.listed, self._engine.is_busy, others=other_hashes)
@@ -126,6 +130,8 @@ class Studio:
             self._queue,
             self._tracker,
         )
+        finder = self._submission.finder
+        self.model_settings = ModelSettings(database, owners, self._models, predictions, finder, settings.max_pixels)
         self.model_tasks = ModelTasks(settings, self._models, self._tracker.enqueue, self._queue.has)
         self._network = NetworkWorker(hub_of(settings), settings.models_dir, self._refresh_models)
         self._disk = DiskWorker(self.model_tasks.target_of, self.model_tasks.source_of, self._refresh_models)

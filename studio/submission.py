@@ -82,7 +82,7 @@ class Submission:
 
     def upscale(self, task: Upscale, owner: str, *, session: str | None = None) -> JobHandle:
         """As of `Studio.upscale`."""
-        finder = self._finder()
+        finder = self.finder()
         parent = self._known_parent(task.parent, owner)
         resolved = resolve_upscale(task, finder, self._uploads.sizes_of(owner), self._max_pixels)
         task = resolved.model_copy(update={"parent": parent})
@@ -129,7 +129,7 @@ class Submission:
         """The recipe and its notices. Raises as `submit`."""
         uploads = self._uploads.files
         size_of = self._uploads.sizes_of(owner)
-        found = resolve(draft, self._finder(), max_pixels=self._max_pixels, size_of=size_of)
+        found = resolve(draft, self.finder(), max_pixels=self._max_pixels, size_of=size_of)
         recipe, entry = found.recipe, found.entry
         gray_range = cache(uploads.gray_range)
         check_ahead(recipe, entry, gray_range)
@@ -146,7 +146,8 @@ class Submission:
             *without_effect(recipe, entry, uploads.picture, uploads.notes, gray_range),
         )
 
-    def _finder(self) -> Finder:
+    def finder(self) -> Finder:
+        """Looks models up for one draft."""
         return Finder(self._models, self._hashes.known, self._hashes.find)
 
     def _known_parent(self, parent: str | None, owner: str) -> str | None:

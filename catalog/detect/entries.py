@@ -5,8 +5,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from catalog.distilled import Distilled, distilled_of
 from catalog.families import FAMILIES, KNOWN, Defaults, Size
 from catalog.files.plain_text import without_controls
+from catalog.files.side_files import About
+from catalog.samplers import EDM_PREDICTIONS
 from contract.values import ModelKind, ModelRef
 
 BUNDLED = "starter"
@@ -50,8 +53,8 @@ class ModelEntry:
         format: "folder" (diffusers' layout), "file", or "pickle", which is never opened.
         has_vae: False of a checkpoint file without a VAE inside.
         zero_snr: Trained to zero terminal signal-to-noise ratio.
-        prediction: The prediction that a checkpoint file names: "epsilon", "v_prediction", or "" (none:
-            `Family.usual_prediction`). A folder's is in its scheduler's configuration.
+        prediction: The prediction that a checkpoint file names: "epsilon", "v_prediction", "edm", "edm_v", or "" (none:
+            `Family.usual_prediction`). A folder's is in its scheduler's configuration; here it stands if it is EDM's.
         variant: The input of a checkpoint: "text", "inpaint" (text, or a picture and a mask), "edit"
             (a picture and an instruction: InstructPix2Pix), "depth" (a picture and its depth).
         detail: More about its kind, in words: "LoCon", "SD 3.5 medium".
@@ -59,6 +62,8 @@ class ModelEntry:
         control_type: Of a ControlNet that has to know what its maps show: the types that they may be.
         notes: By its maker or owner: plain text, up to 4,000 characters.
         trigger_words: To be written into the prompt for it.
+        scheduler: The class of a folder's scheduler, which may speak of a method of distillation: "LCMScheduler".
+        about: All that its side files and its header say about it.
         alias: Its maker's name for it, where that is not the file's.
         folder: Its subfolder, to group by; "" for none.
         modified: When its file was changed, seconds since the epoch.
@@ -88,6 +93,8 @@ class ModelEntry:
     format: str = "folder"
     notes: str = ""
     trigger_words: tuple[str, ...] = ()
+    scheduler: str = ""
+    about: About = About()
     alias: str = ""
     folder: str = ""
     modified: float = 0.0
@@ -95,9 +102,37 @@ class ModelEntry:
     preview_path: Path | None = None
 
     @property
+    def distilled(self) -> Distilled | None:
+        """What its names hint that it was distilled to want; None of most models, and of kinds that never are."""
+        if self.ref.kind not in ("checkpoint", "lora"):
+            return None
+        return distilled_of(self.ref.name, {"modelspec.title": f"{self.alias} {self.scheduler}"}, self.ref.kind)
+
+    @property
     def is_flow(self) -> bool:
         """Whether it is a checkpoint of rectified flow, with which not all samplers go."""
         return self.ref.family in FAMILIES and FAMILIES[self.ref.family].flow_shift > 0
+
+    @property
+    def is_edm(self) -> bool:
+        """Whether it is a checkpoint of EDM, whose noise has no training timesteps."""
+        return self.prediction in EDM_PREDICTIONS
+
+    @property
+    def has_own_latents(self) -> bool:
+        """Whether its latents are scaled as those of no other model of its family: no other VAE fits."""
+        return self.prediction == "edm"
+
+    @property
+    def is_zero_snr(self) -> bool:
+        """Whether it counts as trained to zero terminal SNR: as its owner says, else as its files do."""
+        return self.ref.prediction == "v_zero_snr" if self.ref.prediction else self.zero_snr
+
+    @property
+    def has_prediction_choice(self) -> bool:
+        """Whether its files leave it open what it predicts: it is a checkpoint that was trained on a noise schedule."""
+        is_open = not self.is_flow and not self.is_edm
+        return self.ref.kind == "checkpoint" and self.ref.family in FAMILIES and is_open
 
 
 def sendable(entry: ModelEntry) -> ModelEntry:

@@ -68,8 +68,10 @@ def read_facts(found: Found) -> FileFacts:
                 _refused_format(found.path.name, form, is_pickle=is_pickle), notes, found.stamp, is_pickle, is_lasting
             )
         header = read_whole_header(found.path)
-        about = read_metadata(header.metadata)
-        merged = About(about.title, notes.notes or about.notes, notes.trigger_words or about.trigger_words)
+        own = read_metadata(header.metadata)
+        merged = notes.completed_by(own)
+        if own.title:
+            merged = replace(merged, title=own.title)  # Civitai's is that of all versions
         sniffed = sniff(header.tensors, header.metadata)
         if sniffed == Sniffed(None) and found.kind == "upscaler" and may_be_upscaler(header.tensors):
             sniffed = Sniffed("upscaler", "upscaler")  # a candidate: the engine finds out at its first use
@@ -125,6 +127,9 @@ def describe_file(found: Found, facts: FileFacts) -> ModelEntry | None:
         family = FAMILIES[sniffed.family]
         sizes, defaults = family.usual_for(sniffed.variant, sniffed.prediction, sniffed.detail)
         defaults = family.with_rescale(defaults, sniffed.variant, sniffed.prediction, zero_snr=sniffed.zero_snr)
+        if facts.about.resolution:
+            width, height = facts.about.resolution
+            defaults = replace(defaults, width=width, height=height)
         entry = replace(entry, sizes=sizes, defaults=defaults)
         if family.t5 is not None and not entry.problem:
             entry = _with_encoders(entry, family)
@@ -161,6 +166,7 @@ def _with_facts(entry: ModelEntry, found: Found, facts: FileFacts) -> ModelEntry
         format="pickle" if facts.is_pickle else "file",
         notes=about.notes,
         trigger_words=about.trigger_words,
+        about=about,
         alias=about.title if about.title.casefold() != title.casefold() else "",
         detail=facts.sniffed.detail,
         folder=folder_part(found.name),

@@ -15,12 +15,14 @@ from catalog.detect.pipelines import Pipeline, number_of, variant_of
 from catalog.detect.text_encoders import find_encoders
 from catalog.families import FAMILIES, latent_channels, vae_family
 from catalog.files.folders import fingerprint, read_json, settings_of
+from catalog.files.plain_text import printable
 from catalog.files.weights import weights_files
 from contract.errors import ModelProblem
 from contract.values import ModelKind, ModelRef
 
 _OPTIONAL_COMPONENTS = ("depth_estimator",)
 _VAE_CHANNELS = 4
+_MOST_CLASS_NAME = 60
 _LEAST_TOKENS, _MOST_TOKENS = 8, 77
 
 
@@ -82,6 +84,11 @@ def _describe_vae(found: Found) -> ModelEntry:
     config = read_json(found.path / "config.json")
     channels = number_of(config, "latent_channels", "config.json", _VAE_CHANNELS)
     family = vae_family(config.get("scaling_factor"), channels)
+    if family is None and config.get("latents_mean") and config.get("latents_std"):
+        raise ModelProblem(
+            "Its latents are scaled by statistics of their own, as Playground v2.5's, which brings its VAE.",
+            "Use a VAE for SDXL.",
+        )
     if family is None and channels in latent_channels():
         raise ModelProblem("Its latents are scaled as those of no family that is run here.", "Use another VAE.")
     if family is None:
@@ -112,7 +119,10 @@ def _describe_checkpoint(folder: Path, name: str) -> ModelEntry:
     family = pipeline.family(width if isinstance(width, int) else 0)
     facts = FAMILIES[family]
     variant = variant_of(denoiser, facts)
-    is_zero_snr = read_json(folder / "scheduler" / "scheduler_config.json").get("rescale_betas_zero_snr") is True
+    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+    is_zero_snr, prediction = scheduler.get("rescale_betas_zero_snr") is True, ""
+    if str(scheduler.get("_class_name", "")).startswith("EDM"):
+        is_zero_snr, prediction = False, "edm_v" if scheduler.get("prediction_type") == "v_prediction" else "edm"
     weights: list[Path] = []
     for component in (*facts.components, *optional_components(folder)):
         weights += weights_files(folder / component)
@@ -120,9 +130,10 @@ def _describe_checkpoint(folder: Path, name: str) -> ModelEntry:
     if encoders.has_t5 and encoders.t5 is not None:
         size_bytes += _size(weights_files(encoders.t5))
     detail = facts.detail_of(denoiser) if facts.detail_of else ""
-    _, usual = facts.usual_for(variant, "", detail)
+    _, usual = facts.usual_for(variant, prediction, detail)
     defaults = facts.with_rescale(usual, variant, "", zero_snr=is_zero_snr)
-    own = read_own_settings(folder, defaults, facts.sizes, zero_snr=is_zero_snr, is_flow=facts.flow_shift > 0)
+    kinds = {"zero_snr": is_zero_snr, "is_flow": facts.flow_shift > 0, "is_edm": bool(prediction)}
+    own = read_own_settings(folder, defaults, facts.sizes, **kinds)
     identity = fingerprint(folder, weights, settings_of(folder, "checkpoint"))
     tokenizer = facts.text_encoders[0].tokenizer
     token_limit = read_json(folder / tokenizer / "tokenizer_config.json").get("model_max_length", _MOST_TOKENS)
@@ -138,11 +149,13 @@ def _describe_checkpoint(folder: Path, name: str) -> ModelEntry:
         defaults=own.defaults,
         examples=own.examples,
         variant=variant,
+        prediction=prediction,
+        scheduler=printable(str(scheduler.get("_class_name", "")), _MOST_CLASS_NAME),
         zero_snr=is_zero_snr,
         token_limit=token_limit,
         words=own.words,
         warnings=(*own.warnings, encoders.warning) if encoders.warning else own.warnings,
-        detail=detail,
+        detail=detail or ("EDM" if prediction else ""),
     )
 
 

@@ -76,13 +76,19 @@ class _Reader:
 
 
 def read_own_settings(
-    folder: Path, defaults: Defaults, sizes: Mapping[str, Size], *, zero_snr: bool, is_flow: bool = False
+    folder: Path,
+    defaults: Defaults,
+    sizes: Mapping[str, Size],
+    *,
+    zero_snr: bool,
+    is_flow: bool = False,
+    is_edm: bool = False,
 ) -> OwnSettings:
     """Read a folder's darkroom.json and vocabulary.txt.
 
     Args:
         defaults, sizes: The family's, used where the folder gives none that make sense.
-        zero_snr, is_flow: Of the model; not every sampler and schedule goes with it.
+        zero_snr, is_flow, is_edm: Of the model; not every sampler and schedule goes with it.
     """
     reader = _Reader()
     table: Mapping[str, object] = {}
@@ -91,7 +97,7 @@ def read_own_settings(
             table = read_json(folder / OWN_FILE)
     except ModelProblem:
         reader.warn(f"{OWN_FILE} can't be read as a table in JSON; the usual settings are used.")
-    own_defaults = _own_defaults(reader, reader.table(table, "defaults"), defaults, zero_snr, is_flow)
+    own_defaults = _own_defaults(reader, reader.table(table, "defaults"), defaults, zero_snr, is_flow, is_edm)
     own_sizes = _own_sizes(reader, reader.table(table, "sizes")) or sizes
     title, description = reader.text(table, "title"), reader.text(table, "description")
     texts = table.get("examples", [])
@@ -114,7 +120,7 @@ def read_own_settings(
 
 
 def _own_defaults(
-    reader: _Reader, table: Mapping[str, object], usual: Defaults, zero_snr: bool, is_flow: bool
+    reader: _Reader, table: Mapping[str, object], usual: Defaults, zero_snr: bool, is_flow: bool, is_edm: bool
 ) -> Defaults:
     taken: dict[str, int | float | str] = {}
     for name, value in table.items():
@@ -141,7 +147,7 @@ def _own_defaults(
     defaults = replace(usual, **taken)  # type: ignore[arg-type]
     sampler = find_sampler(defaults.sampler)
     assert sampler is not None
-    offered = schedules_for(sampler, zero_snr=zero_snr, is_flow=is_flow)
+    offered = schedules_for(sampler, zero_snr=zero_snr, is_flow=is_flow, is_edm=is_edm)
     if not offered:
         reader.warn(f"In {OWN_FILE} the sampler “{sampler.id}” does not go with this model; {usual.sampler} is used.")
         return replace(defaults, sampler=usual.sampler, schedule=usual.schedule)
@@ -150,7 +156,7 @@ def _own_defaults(
     if "sampler" in taken or "schedule" in taken:
         reader.warn(
             f"In {OWN_FILE} the schedule “{defaults.schedule}” does not go with “{defaults.sampler}”"
-            f"{' on this model' if zero_snr or is_flow else ''}; the sampler's own is used."
+            f"{' on this model' if zero_snr or is_flow or is_edm else ''}; the sampler's own is used."
         )
     return replace(defaults, schedule="automatic")
 

@@ -4,6 +4,7 @@ Names and shapes of tensors decide; metadata counts only where they leave it ope
 decides; for other widths the structure does, so that small models of the same build are recognized too.
 """
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -14,6 +15,9 @@ from catalog.files.tensor_names import Tensors, first_width, has_fragment, has_p
 UNET = "model.diffusion_model."  # prefix of the U-Net in files with LDM keys
 CROSS_ATTENTION = "attn2.to_k.weight"
 VARIANTS: Mapping[int, str] = MappingProxyType(dict(LatentFormat().variants))  # of all families with a U-Net
+# Numbers in a file of EDM: Playground's statistics of latents, the range of CosXL's noise.
+EDM_MEAN, EDM_STD = "edm_mean", "edm_std"
+EDM_V_MIN, EDM_V_MAX = "edm_vpred.sigma_min", "edm_vpred.sigma_max"
 WHOLE_HINT = "Use a checkpoint that is whole."
 _ALONE = "It is a U-Net alone: it has no VAE and no text encoder."
 _SIZE_INPUTS = ("add_embedding.linear_1.weight", "label_emb.0.0.weight")  # by diffusers' and by LDM names
@@ -40,8 +44,8 @@ def claim_unet(family: Family, header: CheckpointHeader) -> Sniffed:
     problem = ""
     if not all(encoder.key_prefix in header.encoder_prefixes for encoder in family.text_encoders):
         problem = "It has no text encoder inside." if has_vae else _ALONE
-    elif prediction == "edm":
-        problem = "It predicts in EDM's way, which is not run here."
+    elif EDM_MEAN in tensors or EDM_STD in tensors:
+        problem = _problem_of_statistics(tensors, family.latents.channels, has_vae=has_vae)
     return Sniffed(
         "checkpoint",
         family.id,
@@ -49,9 +53,18 @@ def claim_unet(family: Family, header: CheckpointHeader) -> Sniffed:
         prediction,
         zero_snr,
         has_vae,
+        detail="EDM" if prediction.startswith("edm") else "",
         problem=problem,
         hint=WHOLE_HINT if problem else "",
     )
+
+
+def _problem_of_statistics(tensors: Tensors, channels: int, *, has_vae: bool) -> str:
+    """Why a checkpoint with Playground's statistics of latents can't be used; "" when it can."""
+    sizes = [math.prod(tensors[name].shape) for name in (EDM_MEAN, EDM_STD) if name in tensors]
+    if sizes != [channels, channels]:
+        return f"It lacks what scales its latents: {channels} numbers each in {EDM_MEAN} and {EDM_STD}."
+    return "" if has_vae else "It has no VAE inside, and its latents are scaled as those of no other model."
 
 
 def _is_its_unet(family: Family, unet: UNet, header: CheckpointHeader) -> bool:
@@ -118,12 +131,15 @@ def look_alike(tensors: Tensors, unet: Tensors) -> str:
 def prediction_of(tensors: Tensors, metadata: Mapping[str, str]) -> tuple[str, bool]:
     """The prediction that the file names ("" where it names none), and whether it was trained to zero terminal SNR.
 
-    Source: marks that makers of v-prediction SDXL models add as empty tensors, EDM's statistics (CosXL,
-    Playground), modelspec and sd-scripts' metadata.
+    "edm" and "edm_v" are EDM's preconditioned network, the second with its output's sign turned: v at unit variance.
+    Source: marks that makers of v-prediction SDXL models add as empty tensors, EDM's numbers (Playground, CosXL),
+    modelspec and sd-scripts' metadata.
     """
     is_zero_snr = "ztsnr" in tensors or metadata.get("ss_zero_terminal_snr") == "True"
-    if "edm_mean" in tensors or "edm_vpred.sigma_max" in tensors:
+    if EDM_MEAN in tensors and EDM_STD in tensors:
         return "edm", False
+    if EDM_V_MAX in tensors:
+        return "edm_v", False
     prediction_type = metadata.get("modelspec.prediction_type", "").lower()
     architecture = metadata.get("modelspec.architecture", "")
     is_v_by_metadata = prediction_type in ("v", "v_prediction") or metadata.get("ss_v_parameterization") == "True"

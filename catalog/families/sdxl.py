@@ -3,11 +3,20 @@
 from catalog.families.family import Defaults, Family, LatentFormat, T2IAdapterShape, TextEncoder, UNet, three_sizes
 from catalog.families.ldm_checkpoints import claim_unet
 
+_SIZES = three_sizes((1024, 1024), (1216, 832), (832, 1216))
 FAMILY = Family(
     id="sdxl",
     label="SDXL",
     claim=claim_unet,
-    sizes=three_sizes((1024, 1024), (1216, 832), (832, 1216)),
+    sizes=_SIZES,
+    # Playground v2.5 as its makers advise; CosXL.
+    by_prediction={
+        "edm": (
+            _SIZES,
+            Defaults(sampler="dpmpp_2m", schedule="karras", steps=30, guidance=3.0, width=1024, height=1024),
+        ),
+        "edm_v": (_SIZES, Defaults(sampler="dpmpp_2m", schedule="karras", steps=25, width=1024, height=1024)),
+    },
     defaults=Defaults(sampler="dpmpp_2m", schedule="karras", steps=25, width=1024, height=1024),
     latents=LatentFormat(scale=0.13025, overflows_half=True),
     layer_read=2,

@@ -17,7 +17,7 @@ class Sniffed:
         kind: None for what is no model by itself; `detail` may say what it is.
         family: The id of a family; "sd" for a VAE with the latents that several families share; "unknown".
         variant: Of a checkpoint: what it works from.
-        prediction: "epsilon", "v_prediction", "edm", or "" where the header doesn't say.
+        prediction: "epsilon", "v_prediction", "edm", "edm_v", or "" where the header doesn't say.
         zero_snr: It says that it was trained to zero terminal signal-to-noise ratio.
         has_vae: False of a checkpoint without one inside.
         detail: Words for what is not in the other fields: "LoCon", "SD 3.5 medium", "a text encoder".

@@ -14,7 +14,10 @@ from catalog.families.ldm_checkpoints import UNET, VARIANTS, prediction_of
 from catalog.files.folders import MAX_CONFIG_BYTES, SIDE_SETTINGS
 from catalog.files.headers import read_whole_header
 from catalog.files.plain_text import printable
+from catalog.samplers import EDM_PREDICTIONS
 from contract.errors import ModelProblem
+from contract.values import Prediction
+from engine.checkpoints.edm import edm_config_of_file
 from engine.weights.reading import read_tensor
 
 # The same in CompVis' and Stability's configurations of every family.
@@ -41,6 +44,8 @@ def scheduler_config(file: Path, family: Family) -> dict[str, Any]:
         return flow_config(family)
     header = read_whole_header(file)
     marked, zero_snr = prediction_of(header.tensors, header.metadata)
+    if marked in EDM_PREDICTIONS:
+        return edm_config_of_file(file, header.tensors, marked)
     prediction = _prediction_in_side_file(file) or marked
     if not prediction:
         first = header.tensors.get(f"{UNET}input_blocks.0.0.weight")
@@ -57,6 +62,14 @@ def scheduler_config(file: Path, family: Family) -> dict[str, Any]:
         "prediction_type": prediction,
         "rescale_betas_zero_snr": zero_snr and prediction == "v_prediction",
     }
+
+
+def set_prediction(config: Mapping[str, Any], prediction: Prediction | None) -> Mapping[str, Any]:
+    """The configuration of a checkpoint that predicts this; None: as its files say."""
+    if prediction is None:
+        return config
+    named = "epsilon" if prediction == "epsilon" else "v_prediction"
+    return {**config, "prediction_type": named, "rescale_betas_zero_snr": prediction == "v_zero_snr"}
 
 
 def flow_config(family: Family, table: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:

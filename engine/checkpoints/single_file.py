@@ -13,6 +13,7 @@ from catalog.files.headers import TensorInfo
 from contract.errors import ModelProblem
 from engine.checkpoints import joint_blocks
 from engine.checkpoints.component import Config
+from engine.checkpoints.edm import latent_statistics
 from engine.checkpoints.infer_config import (
     Shapes,
     adapter_config,
@@ -49,10 +50,6 @@ def ldm_components(file: Path, header: Header, facts: Family) -> dict[str, tuple
     slices = unet_slices(header)
     if not slices:
         raise ModelProblem(f"{file.name} has no U-Net, so it is no checkpoint.", _INCOMPLETE)
-    if "edm_mean" in header:
-        raise ModelProblem(
-            f"{file.name} was trained on another kind of noise (EDM, as Playground v2.5).", "Use another SDXL model."
-        )
     with blame_shapes(file):
         found: dict[str, tuple[Config, Slices]] = {}
         found["unet"] = (unet_config(shapes_of(slices, header), facts.unet), slices)
@@ -60,7 +57,8 @@ def ldm_components(file: Path, header: Header, facts: Family) -> dict[str, tuple
             found[encoder.component] = _text_encoder_of(encoder, header, file)
         vae = vae_slices(header)
         if vae:
-            found["vae"] = (vae_config(shapes_of(vae, header), facts.latents), vae)
+            config = vae_config(shapes_of(vae, header), facts.latents)
+            found["vae"] = ({**config, **latent_statistics(file, header, facts.latents.channels)}, vae)
         midas = midas_slices(header)
         if midas:
             found["depth_estimator"] = (midas_config(shapes_of(midas, header)), midas)

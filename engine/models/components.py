@@ -25,6 +25,7 @@ from catalog.files.weights import weights_files
 from catalog.models import optional_components
 from contract.recipe import ModelRef
 from engine.checkpoints.component import Builder, Component, Config
+from engine.checkpoints.edm import edm_config, is_edm
 from engine.checkpoints.predictions import flow_config, scheduler_config
 from engine.checkpoints.single_file import blame_shapes, clip_component, controlnet_file, t2i_adapter_file
 from engine.checkpoints.t5 import t5_component
@@ -113,7 +114,9 @@ def scheduler_of(ref: ModelRef, path: Path) -> dict[str, Any]:
     if path.is_file():
         return scheduler_config(path, family_of(ref.family).facts)
     table, facts = read_json(path / "scheduler" / "scheduler_config.json"), family_of(ref.family).facts
-    return flow_config(facts, table) if facts.flow_shift else table
+    if facts.flow_shift:
+        return flow_config(facts, table)
+    return edm_config(table) if is_edm(table) else table
 
 
 def zeroes_empty_prompt(ref: ModelRef, path: Path) -> bool:

@@ -18,6 +18,7 @@ from contract.recipe import ModelRef
 from contract.records import ResidentModel
 from contract.work import path_key
 from engine import errors
+from engine.checkpoints.predictions import set_prediction
 from engine.checkpoints.tokenizers import ClipTokenizers
 from engine.device.attention import unslice_attention
 from engine.device.devices import Device, device_bytes, give_back_pinned, release
@@ -264,7 +265,8 @@ class ModelManager:
         model.leases += 1
         slot.leases += 1
         try:
-            facts = (model.tokenizers, model.scheduler_config, model.digests)
+            scheduler_config = set_prediction(model.scheduler_config, ref.prediction)
+            facts = (model.tokenizers, scheduler_config, model.digests)
             modules = (offloader, slot, self._openvino)
             yield Bundle(ref, family_of(ref.family), slot.device, *facts, *modules, model.zeroes_empty_prompt)
         finally:

@@ -1,6 +1,7 @@
 """The noise levels that a model was trained on: sigma by timestep, and timestep by sigma.
 
-A model of the variance-preserving kind takes a timestep of its training grid; one of rectified flow its sigma.
+A model of the variance-preserving kind takes a timestep of its training grid; one of rectified flow its sigma; one of
+EDM the logarithm of its sigma.
 How the levels of a run are chosen among them is `schedules.py`.
 """
 
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DDIMScheduler
+
+from engine.sampling.schedules import karras
 
 NO_SIGNAL = 1000.0  # a sigma that only the pure noise of models of zero terminal SNR exceeds
 FLOW_PREDICTION = "flow_prediction"
@@ -35,11 +38,14 @@ class NoiseTable:
         sigmas: Noise over signal (of flow: the share of noise), rising; (train steps,), float32.
         is_flow: Of rectified flow: noisy latents are (1 - sigma) * x0 + sigma * noise (Liu et al. 2022, arXiv
             2209.03003).
+        sigma_data: Of EDM: the deviation of the data (Karras et al. 2022, arXiv 2206.00364), whose levels were drawn
+            from a range without a grid; the table spreads it as the paper does. 0 of all others.
     """
 
     config: Mapping[str, Any]
     sigmas: np.ndarray
     is_flow: bool = False
+    sigma_data: float = 0.0
 
     @property
     def train_steps(self) -> int:
@@ -51,6 +57,21 @@ class NoiseTable:
         """Whether the last timestep is noise alone, at a sigma that stands for infinity (Lin et al. 2023)."""
         return not self.is_flow and bool(self.sigmas[-1] > NO_SIGNAL)
 
+    @property
+    def is_edm(self) -> bool:
+        """Whether it is one of EDM."""
+        return self.sigma_data > 0
+
+    @property
+    def has_timesteps(self) -> bool:
+        """Whether the model was trained on the timesteps of a grid, and not on any noise level."""
+        return not self.is_flow and not self.is_edm
+
+    def places_at(self, sigmas: np.ndarray) -> np.ndarray:
+        """Where in the table these sigmas of EDM are, float64: what timesteps are to other models."""
+        places: np.ndarray = np.interp(sigmas, self.sigmas, np.arange(self.train_steps))
+        return places
+
     def sigmas_at(self, timesteps: np.ndarray) -> np.ndarray:
         """Sigmas at timesteps of the table, which may lie between two of them; float64."""
         sigmas: np.ndarray = np.interp(timesteps, np.arange(self.train_steps), self.sigmas)
@@ -59,6 +80,9 @@ class NoiseTable:
     def timesteps_at(self, sigmas: np.ndarray) -> np.ndarray:
         """The timesteps that the model takes at these sigmas, float64: interpolated in log sigma, not rounded."""
         timesteps: np.ndarray
+        if self.is_edm:
+            timesteps = 0.25 * np.log(sigmas)  # c_noise of the paper's table 1
+            return timesteps
         if self.is_flow:
             timesteps = sigmas * self.train_steps
             return timesteps
@@ -69,6 +93,12 @@ class NoiseTable:
         share = np.clip((low - log_sigmas) / (low - high), 0, 1)
         timesteps = (1 - share) * below + share * (below + 1)
         return timesteps
+
+
+def exploding(shares: np.ndarray) -> np.ndarray:
+    """Noise over signal at these shares of noise of rectified flow; of pure noise a finite number, as for zero SNR."""
+    sigmas: np.ndarray = shares / np.maximum(1 - shares, _SMALLEST_SIGNAL**0.5)
+    return sigmas
 
 
 def make_noise_table(config: Mapping[str, Any], *, takes_pure_noise: bool = False) -> NoiseTable:
@@ -82,12 +112,16 @@ def make_noise_table(config: Mapping[str, Any], *, takes_pure_noise: bool = Fals
     """
     if config.get("prediction_type") == FLOW_PREDICTION:
         return _make_flow_table(config)
+    if config.get("sigma_data"):
+        count = int(config["num_train_timesteps"])
+        sigmas = karras(count, config["sigma_min"], config["sigma_max"])[::-1].astype(np.float32)
+        return NoiseTable({}, sigmas, sigma_data=float(config["sigma_data"]))
     known = {key: config[key] for key in _TABLE_KEYS if config.get(key) is not None}
     alphas_cumprod = DDIMScheduler(**known).alphas_cumprod.clone()
     if alphas_cumprod[-1] == 0 and not takes_pure_noise:
         alphas_cumprod[-1] = _SMALLEST_SIGNAL
-    sigmas: torch.Tensor = ((1 - alphas_cumprod) / alphas_cumprod) ** 0.5
-    return NoiseTable(known, sigmas.numpy())
+    levels: torch.Tensor = ((1 - alphas_cumprod) / alphas_cumprod) ** 0.5
+    return NoiseTable(known, levels.numpy())
 
 
 def _make_flow_table(config: Mapping[str, Any]) -> NoiseTable:

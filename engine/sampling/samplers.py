@@ -18,7 +18,7 @@ from contract.parts import SamplerSettings
 from engine.checkpoints.foreign_config import blame_config
 from engine.sampling import schedules
 from engine.sampling.noise_levels import NoiseLevel, Space, make_noise_levels
-from engine.sampling.noise_table import NoiseTable, make_noise_table
+from engine.sampling.noise_table import NoiseTable, exploding, make_noise_table
 
 _PREDICTION_TYPES = tuple({name: None for sampler in SAMPLERS.values() for name in sampler.predictions})
 
@@ -54,24 +54,34 @@ class Sampling:
         """Steps of the whole run."""
         return len(self.sigmas) - 1
 
+    @property
+    def begins_at_noise(self) -> bool:
+        """Whether the model's first level is noise alone, at a sigma that stands for infinity."""
+        return self.table.is_zero_snr or (self.table.is_flow and self.space is Space.VARIANCE_EXPLODING)
+
+    def sigmas_at(self, timesteps: np.ndarray) -> np.ndarray:
+        """Noise levels of this run at timesteps of the table; float64."""
+        sigmas = self.table.sigmas_at(timesteps)
+        return exploding(sigmas) if self.table.is_flow and self.space is Space.VARIANCE_EXPLODING else sigmas
+
     def level(self, sigma: Tensor) -> NoiseLevel:
         """The model at a sigma, which a solver may choose between two of the schedule's."""
         known = self.levels.get(float(sigma))
         if known is not None:
             return known
-        times = self.table.timesteps_at(sigma[None].numpy())
-        if self.sampler.whole_timesteps:
-            times = np.round(times)
+        times = self._timesteps_at(self.table, sigma[None])
         device = next(iter(self.levels.values())).timestep.device
         timestep = torch.from_numpy(times).to(self.timesteps.dtype).to(device)
-        return make_noise_levels(sigma[None], timestep, self.space, self.prediction_type)[0]
+        sigma_data = self.table.sigma_data or 1.0
+        return make_noise_levels(sigma[None], timestep, self.space, self.prediction_type, sigma_data)[0]
 
     def steps_until(self, share: float) -> int:
         """Steps that begin within a share of the noise levels that the model was trained on, from pure noise on.
 
         Source: diffusers' denoising_end.
         """
-        return int((self.timesteps >= round(self.table.train_steps * (1 - share))).sum())
+        places = self.table.places_at(self.sigmas[:-1].numpy()) if self.table.is_edm else self.timesteps
+        return int((places >= round(self.table.train_steps * (1 - share))).sum())
 
     def told_to(self, config: Mapping[str, Any]) -> "Sampling":
         """The same noise levels as another model is told them, by its scheduler configuration.
@@ -85,14 +95,19 @@ class Sampling:
         if prediction_type == self.prediction_type and np.array_equal(table.sigmas, self.table.sigmas):
             return self
         sigmas = self.sigmas[:-1]
-        times = table.timesteps_at(sigmas.numpy())
-        if self.sampler.whole_timesteps:
-            times = np.round(times)
+        times = self._timesteps_at(table, sigmas)
         timesteps = torch.from_numpy(times).to(self.timesteps.dtype)
         device = next(iter(self.levels.values())).timestep.device
-        levels = make_noise_levels(sigmas, timesteps.to(device), self.space, prediction_type)
+        sigma_data = table.sigma_data or 1.0
+        levels = make_noise_levels(sigmas, timesteps.to(device), self.space, prediction_type, sigma_data)
         known = dict(zip(sigmas.tolist(), levels, strict=True))
         return replace(self, table=table, prediction_type=prediction_type, timesteps=timesteps, levels=known)
+
+    def _timesteps_at(self, table: NoiseTable, sigmas: Tensor) -> np.ndarray:
+        if table.is_flow and self.space is Space.VARIANCE_EXPLODING:
+            sigmas = sigmas / (1 + sigmas)
+        times = table.timesteps_at(sigmas.numpy())
+        return np.round(times) if self.sampler.whole_timesteps and table.has_timesteps else times
 
     def add_noise(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """Noise-free latents at a noise level of this run, in its space; all (1, C, h, w)."""
@@ -130,15 +145,21 @@ def sampling_for(
     prediction_type = _prediction_of(config, row)
     with blame_config("The model's scheduler_config.json can't be used", "Download the model again."):
         table = make_noise_table(config, takes_pure_noise=row.takes_pure_noise)
-        if table.is_flow and grid_of(row, schedule).tables:
+        grid = grid_of(row, schedule)
+        if (table.is_flow and grid.tables) or (table.is_edm and (grid.tables or grid.is_even_in_time)):
             raise InvalidRecipe(
                 f"{SCHEDULES[schedule].label} has no noise levels for a model that predicts “{prediction_type}”.",
-                "Use Simple or SGM Uniform.",
+                "Use Simple or SGM Uniform." if table.is_flow else "Use Karras or Exponential.",
                 field="schedule",
             )
         sigmas, timesteps = _spread(row, schedule, steps, table, settings or SamplerSettings(), sigma_table)
     space = _space(row, table)
-    levels = make_noise_levels(sigmas, timesteps.to(device), space, prediction_type)
+    if table.is_flow and space is Space.VARIANCE_EXPLODING:
+        sigmas = torch.from_numpy(exploding(sigmas.double().numpy())).float()
+    levels = make_noise_levels(sigmas, timesteps.to(device), space, prediction_type, table.sigma_data or 1.0)
+    init_noise_sigma = torch.ones(()) if space is Space.VARIANCE_PRESERVING else sigmas[0]
+    if table.is_edm:
+        init_noise_sigma = (sigmas[0] ** 2 + 1) ** 0.5  # as diffusers begins
     options = dict(row.options)
     for name in row.settings:
         value = getattr(settings, name, None)
@@ -152,7 +173,7 @@ def sampling_for(
         torch.cat([sigmas, torch.zeros(1)]),
         timesteps,
         dict(zip(sigmas.tolist(), levels, strict=True)),
-        init_noise_sigma=torch.ones(()) if space is Space.VARIANCE_PRESERVING else sigmas[0],
+        init_noise_sigma=init_noise_sigma,
         options=options,
     )
 
@@ -176,9 +197,11 @@ def _prediction_of(config: Mapping[str, Any], row: Sampler) -> str:
 
 
 def _space(row: Sampler, table: NoiseTable) -> Space:
-    if table.is_flow:
+    if table.is_flow and row.follows_flow:
         return Space.FLOW
-    return Space.VARIANCE_PRESERVING if row.is_variance_preserving else Space.VARIANCE_EXPLODING
+    if row.is_variance_preserving and table.has_timesteps:
+        return Space.VARIANCE_PRESERVING
+    return Space.VARIANCE_EXPLODING
 
 
 def _spread(
@@ -186,6 +209,7 @@ def _spread(
 ) -> tuple[Tensor, Tensor]:
     """The sigma of each step, float32, and the timestep that the model takes there; falling, (steps,)."""
     grid = grid_of(row, schedule)
+    is_whole = row.whole_timesteps and table.has_timesteps
     discards = settings.discard_penultimate
     if discards is None:
         # The levels of a model of zero SNR are even in time: the last is no small one, and few steps can't spare it.
@@ -196,7 +220,7 @@ def _spread(
         if table.is_flow and grid.ends_shifted:
             last = table.train_steps - 1
             timesteps = last - (last - timesteps) * (1 - (table.train_steps * table.sigmas[0] - 1) / last)
-        if row.whole_timesteps:
+        if is_whole:
             timesteps = np.round(timesteps)
         sigmas = table.sigmas_at(timesteps.astype(np.float32))
         if table.is_flow:
@@ -210,7 +234,7 @@ def _spread(
             sigmas = getattr(schedules, grid.id)(count, least, most, **rho)
         sigmas = sigmas[:steps]
         timesteps = table.timesteps_at(sigmas)
-        if row.whole_timesteps:
+        if is_whole:
             timesteps = np.floor(timesteps) if grid.is_floored else np.round(timesteps)
-    times = timesteps.astype(np.int64 if row.whole_timesteps else np.float32)
+    times = timesteps.astype(np.int64 if is_whole else np.float32)
     return torch.from_numpy(sigmas.astype(np.float32)), torch.from_numpy(times)

@@ -21,6 +21,7 @@ def build_work_item(
         InvalidInput: an image that it names is gone or damaged.
     """
     paths: dict[str, str] = {}
+    has_own_latents = False
     for ref in job.task.models:
         entry = models.as_it_is_now(ref.name, ref.kind)
         if entry is None:
@@ -33,8 +34,9 @@ def build_work_item(
                 "Run the job again to use it as it is now.",
             )
         paths[path_key(ref)] = str(entry.path)
+        has_own_latents = has_own_latents or entry.has_own_latents
     decoders: tuple[Path, ...] = ()
-    if previews and isinstance(job.task, Generate):
+    if previews and isinstance(job.task, Generate) and not has_own_latents:  # which tiny decoders don't know
         decoders = preview_decoders(Path(paths[path_key(job.task.recipe.model)]), models.folders)
     return WorkItem(
         job_id=job.id,

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from typing import Any
 
 from catalog.detect.file_models import FileFacts, facts_version
 from catalog.families.sniffed import Sniffed
@@ -35,11 +36,14 @@ class ModelFacts:
         found: dict[str, Facts] = {}
         for row in rows:
             with suppress(ValueError, KeyError, TypeError):  # a damaged row's file is read again
-                table = json.loads(row["facts"])
-                sniffed, about = table["sniffed"], table["about"]
+                table: dict[str, Any] = json.loads(row["facts"])
+                sniffed: dict[str, Any] = table["sniffed"]
+                about: dict[str, Any] = {}
+                for name, value in table["about"].items():
+                    about[name] = tuple(value) if isinstance(value, list) else value
                 facts = FileFacts(
                     Sniffed(**{**sniffed, "control_type": tuple(sniffed["control_type"])}),
-                    About(about["title"], about["notes"], tuple(about["trigger_words"])),
+                    About(**about),
                     table["fingerprint"],
                     table["is_pickle"],
                 )

@@ -17,6 +17,7 @@ from catalog.models import ModelEntry, Scanner, default_model
 from contract.errors import NotFound
 from contract.values import ModelKind
 from studio.library.model_facts import ModelFacts
+from studio.library.set_predictions import SetPredictions
 
 logger = logging.getLogger(__name__)
 RESCAN_S = 5.0
@@ -35,6 +36,7 @@ class ModelList:
         short_hash: The short hash of a model, "" while it isn't known.
         kept: Facts about files from earlier runs.
         answers: Facts about upscalers that the engine found.
+        predictions: What checkpoints predict by the word of the machine's owner.
     """
 
     def __init__(
@@ -45,14 +47,17 @@ class ModelList:
         short_hash: ShortHash = lambda entry: "",
         kept: ModelFacts | None = None,
         answers: UpscalerAnswers | None = None,
+        predictions: SetPredictions | None = None,
     ) -> None:
         self._folders = tuple(folders)
         self._clock = clock
         self._short_hash = short_hash
         self._kept = kept
         self._answers = answers or UpscalerAnswers(None)
+        self._predictions = predictions
         self._scanner = Scanner(self._folders)
         self._changed = threading.Condition()
+        self._found: tuple[ModelEntry, ...] = ()  # as the files say
         self._entries: tuple[ModelEntry, ...] = ()
         self._begun = self._ended = 0  # scans
         self._begun_at = 0.0  # the first; by the real clock
@@ -120,7 +125,7 @@ class ModelList:
     def _scan(self) -> None:
         began_at = self._clock()
         is_first = self._ended == 0
-        entries = self._entries
+        entries = self._found
         try:
             if is_first and self._kept:
                 self._scanner.known.update(self._kept.load())
@@ -148,8 +153,9 @@ class ModelList:
         self._scanner.fresh.clear()
 
     def _put(self, entries: tuple[ModelEntry, ...]) -> None:
+        self._found = entries
         complete: list[ModelEntry] = []
-        for entry in map(self._answers.apply, entries):
+        for entry in map(self._as_set, entries):
             digits = "" if entry.problem else self._short_hash(entry)
             if digits:
                 entry = replace(entry, short_hash=digits)
@@ -157,6 +163,15 @@ class ModelList:
         if tuple(complete) != self._entries:
             self._entries = tuple(complete)
             self._generation += 1
+
+    def _as_set(self, entry: ModelEntry) -> ModelEntry:
+        entry = self._answers.apply(entry)
+        return self._predictions.apply(entry) if self._predictions else entry
+
+    def show_again(self) -> None:
+        """List the models as they are set now."""
+        with self._changed:
+            self._put(self._found)
 
     def of_kind(self, kind: ModelKind = "checkpoint") -> tuple[ModelEntry, ...]:
         """Those of one kind, by title."""
@@ -183,7 +198,7 @@ class ModelList:
         if not _is_there(entry.path):
             return None
         try:
-            found = self._answers.apply(self._scanner.now(entry))
+            found = self._as_set(self._scanner.now(entry))
         except OSError:
             return None
         if found.ref == entry.ref:

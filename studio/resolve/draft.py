@@ -68,6 +68,12 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
     check_told_sizes(draft, entry)
     width, height = choose_size(draft, entry, size_of, max_pixels)
     check_recipe_size(width, height, max_pixels)
+    if draft.vae is not None and entry.has_own_latents:
+        raise InvalidRecipe(
+            f"{entry.title} scales its latents as no other model does, so another VAE does not go with it.",
+            "Use its own.",
+            field="vae",
+        )
     if draft.vae is None:
         vae = _vae_beside(entry, finder.models)
     else:

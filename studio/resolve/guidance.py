@@ -104,6 +104,8 @@ def _check_fits(method: Method, draft: RecipeDraft, entry: ModelEntry, field: st
         problem = f"{method.label} is not known for {family.label}."
     elif family.denoiser not in method.denoisers:
         problem = f"{method.label} is for models with {wants}; {entry.title} has {has}."
+    elif entry.is_edm and entry.prediction not in method.predictions:
+        problem = f"{method.label} does not go with {entry.title}, a model of EDM."
     elif entry.variant == "edit" and not method.suits_edit:
         problem = f"{method.label} does not go with {entry.title}, which guides by the picture too."
     elif draft.ip_adapters and not method.suits_ip_adapter:

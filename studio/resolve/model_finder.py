@@ -12,6 +12,7 @@ from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import ModelKind, ModelRef
 from studio.library.model_list import ModelList
+from studio.library.set_predictions import predicting
 
 KnownHash = Callable[[ModelEntry], str | None]
 WithHash = Callable[[str], ModelEntry | None]
@@ -109,7 +110,13 @@ def require_model(wanted: str | ModelRef, kinds: Sequence[ModelKind], where: str
         raise _missing_model(name, kinds, where, finder.models)
     if entry.problem:
         raise ModelProblem(entry.problem, entry.hint, field=where)
-    return entry
+    if isinstance(wanted, str) or wanted.prediction == entry.ref.prediction:
+        return entry
+    if wanted.prediction and not entry.has_prediction_choice:
+        raise InvalidRecipe(
+            f"{entry.title} does not leave open what it predicts.", "Leave “prediction” out.", field=where
+        )
+    return predicting(entry, wanted.prediction)
 
 
 def _missing_model(name: str, kinds: Sequence[ModelKind], where: str, models: ModelList) -> InvalidRecipe:

@@ -208,6 +208,8 @@ def resolve_refiner(refiner: RefinerDraft, finder: Finder, entry: ModelEntry) ->
     elif other.latents != family.latents:
         problem = f"“{second.title}” is for {other.label}; {entry.title} is {family.label}, which has other latents."
         hint = f"Choose a checkpoint for {family.label}, or none."
+    elif entry.is_edm != second.is_edm or entry.has_own_latents != second.has_own_latents:
+        problem = f"“{second.title}” and {entry.title} are not of one kind of noise: only one is a model of EDM."
     elif second.variant != "text":
         problem = f"“{second.title}” works from a picture or a mask, so it can't take over."
     elif entry.variant in ("edit", "depth"):

@@ -48,11 +48,13 @@ def choose_sampler(name: str | None, schedule: str | None, entry: ModelEntry) ->
         raise InvalidRecipe(
             f"Schedule is “{wanted[:60]}”, which is not known.", _near(wanted, labels), field="schedule"
         )
-    offered = schedules_for(sampler, zero_snr=entry.zero_snr, is_flow=entry.is_flow)
+    kinds = {"zero_snr": entry.is_zero_snr, "is_flow": entry.is_flow, "is_edm": entry.is_edm}
+    offered = schedules_for(sampler, **kinds)
     if not offered:
-        labels = [known.label for known in SAMPLERS.values() if schedules_for(known, is_flow=True)]
+        labels = [known.label for known in SAMPLERS.values() if schedules_for(known, **kinds)]
+        kind = "EDM" if entry.is_edm else "rectified flow"
         raise InvalidRecipe(
-            f"{sampler.label} does not go with {entry.title}, a model of rectified flow.",
+            f"{sampler.label} does not go with {entry.title}, a model of {kind}.",
             f"Use {', '.join(labels[:-1])} or {labels[-1]}.",
             field="sampler",
         )
@@ -64,7 +66,7 @@ def choose_sampler(name: str | None, schedule: str | None, entry: ModelEntry) ->
             f"Use {', '.join(labels[:-1])} or {labels[-1]}.",
             field="schedule",
         )
-    return sampler, resolve_schedule(sampler, found.id, zero_snr=entry.zero_snr)
+    return sampler, resolve_schedule(sampler, found.id, **kinds)
 
 
 def check_settings(settings: SamplerSettings | None, passes: Sequence[tuple[Sampler, str]]) -> SamplerSettings | None:

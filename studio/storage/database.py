@@ -86,6 +86,11 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE input_owners RENAME TO upload_owners;
     UPDATE jobs SET task = replace(task, '"type":"paint"', '"type":"generate"');
     """,
+    """
+    CREATE TABLE model_defaults (owner_key TEXT NOT NULL, model TEXT NOT NULL, defaults TEXT NOT NULL,
+                                 PRIMARY KEY (owner_key, model)) WITHOUT ROWID;
+    CREATE TABLE model_predictions (model TEXT PRIMARY KEY, prediction TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )
 
 

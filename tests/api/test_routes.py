@@ -60,6 +60,12 @@ POST   /api/v1/models/prefetch              202 202 202
 GET    /api/v1/models/{name:path}           200 200 200
 DELETE /api/v1/models/{name:path}           403 403 403
 GET    /api/v1/models/{name:path}/preview   404 404 404
+GET    /api/v1/model-defaults               200 200 200
+GET    /api/v1/models/{name:path}/defaults  200 200 200
+PUT    /api/v1/models/{name:path}/defaults  200 200 200
+DELETE /api/v1/models/{name:path}/defaults  204 204 204
+PUT    /api/v1/models/{name:path}/prediction 204 204 204
+DELETE /api/v1/models/{name:path}/prediction 204 204 204
 GET    /api/v1/catalog                       200 200 200
 GET    /api/v1/openapi.json                 200 200 200
 HEAD   /api/v1/openapi.json                 200 200 200
@@ -202,6 +208,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/api/v1/prompts/combinations"): {"prompt": "{sea|land}"},
     ("POST", "/api/v1/styles"): {"name": "dull", "prompt": "dull colors"},
     ("PUT", "/api/v1/wildcards/{name:path}"): {"text": "sea"},
+    ("PUT", "/api/v1/models/{name:path}/defaults"): {"steps": 7},
+    ("PUT", "/api/v1/models/{name:path}/prediction"): {"prediction": "epsilon"},
 }
 MANAGING = {
     ("POST", "/api/v1/jobs/convert"),
@@ -211,6 +219,8 @@ MANAGING = {
     ("POST", "/api/v1/models/evict"),
     ("POST", "/api/v1/models/pin"),
     ("DELETE", "/api/v1/models/{name:path}"),
+    ("PUT", "/api/v1/models/{name:path}/prediction"),
+    ("DELETE", "/api/v1/models/{name:path}/prediction"),
     ("POST", "/api/v1/styles"),
     ("DELETE", "/api/v1/styles/{name:path}"),
     ("PUT", "/api/v1/wildcards/{name:path}"),

@@ -22,7 +22,7 @@ from tests.support.serving import until
 DATA = os.urandom(2_000_000)
 LORA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_{}.weight"
 LORAS = 300
-TOTAL = LORAS + 8 + len(SHIPPED_LORAS) + 3  # two ControlNets and an embedding
+TOTAL = LORAS + 9 + len(SHIPPED_LORAS) + 3  # two ControlNets and an embedding
 Visit = Callable[..., Visitor]
 
 
@@ -50,6 +50,7 @@ def own_site(hub: HubHere, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     (data / "more-models" / "pickled" / "old.ckpt").write_bytes(b"x")
     make_model(data / "own", "spare", title="Spare")
     make_model(data / "own", "doomed", title="Doomed")
+    make_model(data / "own", "ink-lightning", title="Ink Lightning")
     load, floor = browser_site.load_settings, download_task._FLOOR_BYTES
     browser_site.load_settings = lambda *given: replace(  # type: ignore[assignment]
         load(*given), hub_endpoint=hub.endpoint, model_dirs=(data / "own", *load(*given).model_dirs)
@@ -120,6 +121,59 @@ def test_choosing_a_model_here_sets_it_for_generating(visit_models: Visit) -> No
     expect(page.locator("button.card", has_text="Doomed")).to_contain_text("Loads in about")
     page.get_by_role("tab", name="Text to image").click()
     expect(page.locator(".model-row")).to_contain_text("Spare")
+
+
+def test_a_persons_settings_for_a_model_are_remembered_come_back_and_are_forgotten(visit_models: Visit) -> None:
+    page = visit_models().page
+    sheet = page.get_by_role("dialog", name="Model")
+
+    def use(title: str) -> None:
+        page.locator("button.card", has_text=title).click()
+        sheet.get_by_role("button", name="Use for pictures").click()
+
+    def held() -> list[str]:
+        return list(page.evaluate("(({steps, negative_prompt}) => [steps, negative_prompt])(darkroom.form.get())"))
+
+    use("Spare")
+    page.evaluate("darkroom.form.set({...darkroom.form.get(), steps: '9', negative_prompt: 'fog'})")
+    page.locator("button.card", has_text="Spare").click()
+    expect(sheet).to_contain_text("As the model has them.")
+    sheet.get_by_role("button", name="Remember the form’s").click()
+    expect(sheet).to_contain_text("9 steps · negative prompt “fog”")
+    page.keyboard.press("Escape")
+    use("Doomed")
+    assert held() == ["4", ""]
+    page.reload()
+    page.wait_for_selector(".models:visible")
+    use("Spare")
+    assert held() == ["9", "fog"]
+    page.locator("button.card", has_text="Spare").click()
+    sheet.get_by_role("combobox", name="What Spare predicts").select_option("v_zero_snr")
+    page.wait_for_function("darkroom.form.get().model.zero_snr")
+    sheet.get_by_role("combobox", name="What Spare predicts").select_option("")
+    page.wait_for_function("!darkroom.form.get().model.zero_snr")
+    sheet.get_by_role("button", name="Forget").click()
+    expect(sheet).to_contain_text("As the model has them.")
+    assert held() == ["4", ""]
+
+
+def test_whether_a_model_is_distilled_is_asked_once(visit_models: Visit) -> None:
+    page = visit_models().page
+    page.locator("button.card", has_text="Ink Lightning").click()
+    page.get_by_role("button", name="Use for pictures").click()
+    page.get_by_role("tab", name="Text to image").click()
+    line = page.locator(".distilled:visible")
+    expect(line).to_contain_text("This looks like a Lightning model: 4–8 steps, Euler, SGM Uniform, guidance 1–1.5.")
+    line.get_by_role("button", name="Use these").click()
+    expect(line).to_have_count(0)
+    held = page.evaluate(
+        "(({steps, guidance, sampler, schedule}) => [steps, guidance, sampler, schedule])(darkroom.form.get())"
+    )
+    assert held == ["8", "1", "euler", "sgm_uniform"]
+    with page.expect_response("**/model-defaults"):
+        page.reload()
+    page.wait_for_selector(".model-row:visible")
+    expect(line).to_have_count(0)
 
 
 def test_several_cards_are_one_sentence_in_the_pill_and_a_list_each_in_the_tab(

@@ -257,7 +257,37 @@ CASES: dict[str, Case] = {
     "another diffusion model": Case(
         lambda: {f"{UNET}blocks.0.self_attn.q.weight": (5120, 5120)}, ("checkpoint", "unknown"), words="not known"
     ),
-    "sdxl in edm": Case(lambda: plus(checkpoint("sdxl"), "edm_vpred.sigma_max"), ("checkpoint", "sdxl"), words="EDM"),
+    "playground 2.5": Case(
+        lambda: plus(checkpoint("sdxl"), "edm_mean", "edm_std", shape=(1, 4, 1, 1)),
+        ("checkpoint", "sdxl"),
+        {"prediction": "edm", "zero_snr": False, "detail": "EDM"},
+    ),
+    "playground 2.5 that is not whole": Case(
+        lambda: plus(checkpoint("sdxl"), "edm_mean", shape=(1, 4, 1, 1)), ("checkpoint", "sdxl"), words="edm_std"
+    ),
+    "playground 2.5 with statistics of other latents": Case(
+        lambda: plus(checkpoint("sdxl"), "edm_mean", "edm_std", shape=(16,)), ("checkpoint", "sdxl"), words="4 numbers"
+    ),
+    "playground 2.5 without a vae": Case(
+        lambda: plus(checkpoint("sdxl", has_vae=False), "edm_mean", "edm_std", shape=(4,)),
+        ("checkpoint", "sdxl"),
+        words="no VAE inside",
+    ),
+    "cosxl": Case(
+        lambda: plus(checkpoint("sdxl"), "edm_vpred.sigma_max", "edm_vpred.sigma_min", shape=()),
+        ("checkpoint", "sdxl"),
+        {"prediction": "edm_v"},
+    ),
+    "cosxl edit": Case(
+        lambda: plus(checkpoint("sdxl", 8), "edm_vpred.sigma_max", "edm_vpred.sigma_min", shape=()),
+        ("checkpoint", "sdxl"),
+        {"prediction": "edm_v", "variant": "edit"},
+    ),
+    "sdxl with a vae's statistics under another name": Case(
+        lambda: plus(checkpoint("sdxl"), "first_stage_model.edm_mean", "first_stage_model.edm_std", shape=(4,)),
+        ("checkpoint", "sdxl"),
+        {"prediction": "", "detail": ""},
+    ),
     "sdxl in scaled fp8": Case(
         lambda: plus(checkpoint("sdxl"), UNET + "scaled_fp8", f"{Q}.scale_input") | {f"{Q}.scale_weight": ()},
         ("checkpoint", "sdxl"),

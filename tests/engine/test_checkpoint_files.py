@@ -130,7 +130,10 @@ UNET = "model.diffusion_model."
             lambda all_: [all_.pop(name) for name in list(all_) if name.startswith(UNET)],
             "has no U-Net, so it is no checkp",
         ),
-        (lambda all_: all_.update({"edm_mean": torch.ones(4)}), "trained on another kind of noise"),
+        (
+            lambda all_: all_.update({"edm_mean": torch.ones(4), "edm_std": torch.zeros(4)}),
+            "statistics of latents that are none",
+        ),
     ],
 )
 def test_a_damaged_file_is_named_and_the_old_model_still_serves(

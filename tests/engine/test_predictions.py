@@ -1,15 +1,26 @@
 """What a checkpoint that is one file was trained to predict: said beside it, marked in it, or read from it."""
 
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from catalog.families import FAMILIES
+from catalog.models import ModelEntry, describe
+from contract.recipe import ModelRef
+from contract.tasks import Generate
+from contract.work import WorkImage, path_key
 from engine.checkpoints.predictions import scheduler_config
+from engine.engine import Engine
 from tests.support.tiny_files import TELLTALE
 
+Make = Callable[..., Any]
 FIRST = "model.diffusion_model.input_blocks.0.0.weight"
 
 
@@ -85,3 +96,32 @@ def test_sd2_is_told_by_a_tensor_that_v_prediction_spreads(
     bias = torch.tensor([-spread, spread] * 8, dtype=torch.float16)
     file = made(tmp_path / "one.safetensors", channels, **{TELLTALE: bias})
     assert scheduler_config(file, FAMILIES[family])["prediction_type"] == expected
+
+
+def test_what_was_set_counts_more_than_the_file_says(
+    entries: dict[str, ModelEntry], engine: Engine, make_recipe: Make, make_work_item: Make, tmp_path: Path
+) -> None:
+    """The same weights in a folder that says so itself give the same picture, bit for bit."""
+    folder = tmp_path / "says_so"
+    shutil.copytree(entries["sd1"].path, folder)
+    config = folder / "scheduler" / "scheduler_config.json"
+    told = json.loads(config.read_text()) | {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    config.write_text(json.dumps(told))
+    says_so = describe(folder, "says_so")
+
+    def picture(ref: ModelRef, path: Path) -> bytes:
+        recipe = make_recipe("sd1", schedule="sgm_uniform").model_copy(update={"model": ref})
+        item = replace(make_work_item(make_recipe("sd1")), task=Generate(recipe=recipe))
+        (image,) = [
+            event
+            for event in engine.generate(replace(item, model_paths={path_key(ref): str(path)}), lambda: False)
+            if isinstance(event, WorkImage)
+        ]
+        return image.pixels.rgb
+
+    plain = entries["sd1"]
+    set_so = plain.ref.model_copy(update={"prediction": "v_zero_snr"})
+    assert picture(set_so, plain.path) == picture(says_so.ref, says_so.path)
+    before = picture(plain.ref, plain.path)
+    assert before != picture(set_so, plain.path)
+    assert before == picture(plain.ref, plain.path), "nothing of it stays with the weights"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 
 from catalog.samplers import SAMPLERS, Sampler, resolve_schedule, schedules_for
 from contract.errors import InvalidRecipe, ModelProblem
@@ -134,7 +134,9 @@ def exact_model(sampling: Sampling, answer: np.ndarray | None = None) -> Predict
         table = sampling.table.sigmas
         sigma = known[0] if known else float(np.exp(np.interp(float(t), np.arange(len(table)), np.log(table))))
         x = as_points(batch)
-        space = Space.FLOW if sampling.space is Space.FLOW else Space.VARIANCE_PRESERVING
+        space = Space.FLOW if sampling.table.is_flow else Space.VARIANCE_PRESERVING
+        if sampling.table.is_flow and sampling.space is not Space.FLOW:
+            sigma = float(t) / 1000
         alpha, share = map(float, space.alpha_and_sigma(torch.tensor(sigma, dtype=torch.float64)))
         at_zero_signal = alpha == 0
         x0 = answer
@@ -397,6 +399,66 @@ def test_flow_ends_where_the_same_noise_leads_at_any_speed(start: np.ndarray) ->
     ends = heun(start * sigmas[0], sigmas, lambda: start)
     flow = sampling_for("heun", "uniform", 150, {"prediction_type": "flow_prediction"}, CPU)
     assert rms(run(flow, start), ends) < 0.05
+
+
+FLOW = {"prediction_type": "flow_prediction", "num_train_timesteps": 1000, "shift": 3.0}
+
+
+@pytest.mark.parametrize("name", [row.id for row in SAMPLERS.values() if "flow_prediction" in row.predictions])
+def test_every_sampler_ends_at_the_data_of_rectified_flow(name: str) -> None:
+    """Normal data of deviation 0.8, whose velocity is known: more steps end nearer to it."""
+
+    def velocity(batch: torch.Tensor, t: torch.Tensor, *_: object) -> torch.Tensor:
+        share = float(t) / 1000
+        x0 = (1 - share) * 0.64 * batch / ((1 - share) ** 2 * 0.64 + share**2)
+        return (batch - x0) / share
+
+    noise = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(1))
+    row, off = SAMPLERS[name], []
+    schedule = resolve_schedule(row, "automatic", is_flow=True)
+    for steps in (6, 20, 60):
+        sampling = sampling_for(name, schedule, steps, FLOW, CPU)
+        assert sampling.timesteps[0] == 1000
+        *_, last = denoise(
+            lambda _: velocity,
+            lambda _: Conditions(torch.zeros(2, 2, 3), is_guided=True),
+            sampling,
+            noise,
+            1.0,
+            OwnNoise(torch.Generator().manual_seed(2)),
+        )
+        off.append(abs(float(last.latents.std()) / 0.8 - 1))
+        if not row.is_stochastic:
+            assert float((last.latents * noise).mean() / last.latents.std()) > (0.3 if name == "restart" else 0.99)
+    assert off[0] < 0.5 and off[1] < 0.25 and off[2] < 0.08, off
+
+
+def test_rectified_flow_is_the_same_in_either_space(start: np.ndarray) -> None:
+    """Euler's steps are those of x0 + sigma * noise with sigma as the ratio of the shares, from 2^-12 of signal on."""
+    flow = sampling_for("euler", "uniform", 12, FLOW, CPU)
+    exploding = sampling_for("euler_cfg_pp", "uniform", 12, FLOW, CPU)
+    assert flow.space is Space.FLOW and exploding.space is Space.VARIANCE_EXPLODING
+    assert torch.allclose(exploding.sigmas[1:-1], flow.sigmas[1:-1] / (1 - flow.sigmas[1:-1]))
+    assert torch.equal(exploding.timesteps, flow.timesteps) and exploding.sigmas[0] == 4096
+    between = exploding.level(torch.tensor(3.0))
+    assert float(between.timestep) == pytest.approx(750) and float(between.scale) == 4
+    x, prediction = torch.randn(2, 1, 4, 8, 8)
+    assert torch.allclose(between.prediction(x, between.denoised(x, prediction)), prediction, atol=1e-5)
+    assert rms(run(flow, start), run(exploding, start)) < 2e-3
+
+
+@pytest.mark.parametrize("steps", [4, 20])
+def test_dpmpp_2m_on_rectified_flow_is_the_stock_schedulers(steps: int, start: np.ndarray) -> None:
+    sampling = sampling_for("dpmpp_2m", "sgm_uniform", steps, FLOW, CPU)
+    model = exact_model(sampling)
+    stock = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
+    stock.set_timesteps(steps)
+    stock.sigmas, stock.timesteps = sampling.sigmas, sampling.timesteps
+    x = as_latents(start)
+    for t in stock.timesteps:
+        level = next(level for level in sampling.levels.values() if level.timestep == t)
+        x = stock.step(model(x, level.timestep, None, None), t, x, return_dict=False)[0]  # type: ignore[arg-type]
+    assert rms(run(sampling, start), as_points(x)) < 1e-5
 
 
 def test_samplers_that_do_not_take_a_prediction_are_refused_by_name() -> None:

@@ -23,10 +23,17 @@ def test_a_draft_that_names_no_sampler_gets_the_models_own() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sampler", "schedule"), [("Euler a", "sgm_uniform"), ("DPM++ 2M", "sgm_uniform"), ("lms", "uniform")]
+)
+def test_samplers_that_know_no_rectified_flow_solve_it_in_their_own_latents(sampler: str, schedule: str) -> None:
+    assert choose_sampler(sampler, None, SD3)[1] == schedule
+
+
+@pytest.mark.parametrize(
     ("sampler", "schedule", "words"),
     [
-        ("euler_a", None, "Euler a does not go with SD 3.5, a model of rectified flow"),
-        ("DPM++ 2M", "karras", "a model of rectified flow"),
+        ("LCM", None, "LCM does not go with SD 3.5, a model of rectified flow"),
+        ("DPM adaptive", "karras", "a model of rectified flow"),
         ("euler", "align_your_steps", "SD 3.5 does not go with Align Your Steps"),
     ],
 )

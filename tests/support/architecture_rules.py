@@ -355,10 +355,17 @@ def declaration_violations(root: Path) -> Iterator[str]:
     """A family's or a sampler's id is written where it is declared; elsewhere its declaration is read."""
     declared = (
         (frozenset(KNOWN), ("catalog/families/",)),
-        # A family's and a model's defaults name a sampler.
+        # A family's and a model's defaults name a sampler, and so does a method of distillation.
         (
             frozenset(SAMPLERS),
-            ("catalog/samplers.py", "catalog/schedules.py", "catalog/families/", "training/", "benchmarks/"),
+            (
+                "catalog/samplers.py",
+                "catalog/schedules.py",
+                "catalog/distilled.py",
+                "catalog/families/",
+                "training/",
+                "benchmarks/",
+            ),
         ),
     )
     for source in sources(root):

@@ -34,7 +34,10 @@ class PerturbedAttention:
 
     def __call__(self, evaluation: Evaluation, guide: Guide) -> Prediction:
         """Add the direction away from the perturbed prediction."""
-        done = evaluation.sampling.table.train_steps - float(evaluation.level.timestep)
+        table, timestep = evaluation.sampling.table, float(evaluation.level.timestep)
+        if table.is_edm:
+            timestep = float(table.places_at(evaluation.sigma.numpy()))
+        done = table.train_steps - timestep
         scale = max(0.0, self.scale - self.adaptive * done)
         return _guided_away(evaluation, guide, scale, self.unet, attend_to_itself)
 

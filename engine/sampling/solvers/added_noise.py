@@ -38,7 +38,7 @@ def is_fresh(model: Model, eta: float, h: float) -> bool:
     Then the estimates before and behind it are of different images, and a polynomial through both extrapolates their
     noise: streaks and halos. Other models' runs are left as they are published.
     """
-    return model.sampling.table.is_zero_snr and 1 - math.exp(-2 * eta**2 * h) > 0.5
+    return model.sampling.begins_at_noise and 1 - math.exp(-2 * eta**2 * h) > 0.5
 
 
 def split_ancestral(sigma: Tensor, sigma_next: Tensor, eta: float = 1.0) -> tuple[Tensor, Tensor]:

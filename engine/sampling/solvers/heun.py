@@ -88,7 +88,7 @@ def mean_slope(
     hundreds in a step from pure noise. In long steps of such a run (zero terminal SNR) the estimate is a line in log
     sigma instead, of the same order, whose weights are between 0 and 1.
     """
-    if not model.sampling.table.is_zero_snr or sigma <= _LONG * sigma_next:
+    if not model.sampling.begins_at_noise or sigma <= _LONG * sigma_next:
         return (d + (x_next - denoised_next) / sigma_next) / 2
     left, h = sigma_next / sigma, (sigma / sigma_next).log()
     denoised = x - sigma * d

@@ -23,8 +23,8 @@ def sample_sa_solver(
     model: Model, x: Tensor, sigmas: Tensor, noise: StepNoise, *, eta: float = 1.0, s_noise: float = 1.0
 ) -> Solution:
     """Orders 3 and 4, lower in the first steps and the last."""
-    table = model.sampling.table
-    quietest, noisiest = table.sigmas_at(np.array(_NOISY_SHARE) * (table.train_steps - 1))
+    sampling = model.sampling
+    quietest, noisiest = sampling.sigmas_at(np.array(_NOISY_SHARE) * (sampling.table.train_steps - 1))
     estimates: list[Tensor] = []  # the newest first
     steps = len(sigmas) - 1
     x_last, added, tau = x, torch.zeros_like(x), 0.0

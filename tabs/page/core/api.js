@@ -107,6 +107,9 @@ export async function request(method, path, body, key = "") {
 export const get = (path) => request("GET", path);
 export const post = (path, body, key = "") => request("POST", path, body, key);
 
+/** The path of a model below /api/v1. */
+export const modelPath = (name) => `/models/${name.split("/").map(encodeURIComponent).join("/")}`;
+
 /** Address of a picture's file. */
 export const pictureUrl = (id) => `${BASE}/images/${encodeURIComponent(id)}`;
 
@@ -115,4 +118,4 @@ export const thumbnailUrl = (id) => `${BASE}/images/${encodeURIComponent(id)}/th
 
 /** Address of a model's side picture. */
 export const modelPictureUrl = (name, kind = "checkpoint") =>
-  `${BASE}/models/${name.split("/").map(encodeURIComponent).join("/")}/preview?kind=${kind}`;
+  `${BASE}${modelPath(name)}/preview?kind=${kind}`;

@@ -23,6 +23,7 @@ export function schedulesFor(samplerId, model) {
   const sampler = samplerOf(samplerId);
   if (!sampler) return Object.keys(config.schedules);
   if (config.flow_families.includes(model?.family)) return sampler.flow_schedules;
+  if (model?.is_edm) return sampler.edm_schedules;
   return model?.zero_snr ? sampler.zero_snr_schedules : sampler.schedules;
 }
 

@@ -1,6 +1,6 @@
 // The models the server has, asked for when someone wants to choose; until then only the chosen one is known.
 
-import { get, post, Refused, Unreachable } from "./api.js";
+import { get, modelPath, post, Refused, Unreachable } from "./api.js";
 import { config } from "./config.js";
 import { engine, watchEngine } from "./engine.js";
 
@@ -25,9 +25,16 @@ export async function loadModels() {
 /** A checkpoint's entry, if it is here. */
 export async function findModel(name) {
   if (config.model?.name === name) return config.model;
-  const address = `/models/${name.split("/").map(encodeURIComponent).join("/")}?kind=checkpoint`;
-  if (!known.has(name)) known.set(name, await get(address));
+  if (!known.has(name)) known.set(name, await get(`${modelPath(name)}?kind=checkpoint`));
   return known.get(name);
+}
+
+/** A checkpoint's entry after it was changed on the server. */
+export async function renewModel(name) {
+  const fresh = await get(`${modelPath(name)}?kind=checkpoint`);
+  known.set(name, fresh);
+  if (config.model?.name === name) Object.assign(config.model, fresh);
+  return fresh;
 }
 
 /** A model's title for a label; without an entry, the last part of its name. */

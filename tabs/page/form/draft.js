@@ -29,8 +29,14 @@ export async function draft(tab = formTab(), instead = {}) {
     height,
     count: now.count,
   };
-  if (now.model) sent.model = now.model.name;
+  if (now.model) sent.model = modelOf(now);
   if (now.seed.trim()) sent.seed = now.seed.trim();
   for (const part of partsOf(tab)) await part.write?.(sent, now);
   return sent;
+}
+
+// By name the model predicts what it does here now; a recipe that was filled in may say otherwise.
+function modelOf({ model, prediction }) {
+  if (prediction === undefined) return model.name;
+  return { kind: "checkpoint", name: model.name, family: model.family, prediction };
 }

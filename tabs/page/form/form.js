@@ -2,6 +2,7 @@
 // a recipe in form/recipe_fill.js.
 
 import { config, schedulesFor } from "../core/config.js";
+import { ownDefaults } from "../core/model_defaults.js";
 import { findModel } from "../core/model_list.js";
 import { keep, observable, recall } from "../core/store.js";
 
@@ -90,19 +91,14 @@ async function refreshModel(kept) {
   });
 }
 
-/** What a fresh form holds for a model. */
-export function startValues(model) {
-  const defaults = model?.defaults ?? {
-    sampler: "euler_a",
-    schedule: "automatic",
-    steps: 20,
-    guidance: 7,
-    width: 512,
-    height: 512,
-  };
+const USUAL = { sampler: "euler_a", schedule: "automatic", steps: 20, guidance: 7, width: 512, height: 512 };
+
+/** What a fresh form holds for a model. @param {any} model @param {any} [own] a person's own defaults for it */
+export function startValues(model, own = ownDefaults(model) ?? {}) {
+  const defaults = { ...(model?.defaults ?? USUAL), ...own };
   return {
     prompt: "",
-    negative_prompt: "",
+    negative_prompt: own.negative_prompt ?? "",
     model,
     preset: presetOf(model, defaults.width, defaults.height),
     width: String(defaults.width),
@@ -113,10 +109,11 @@ export function startValues(model) {
     guidance: String(defaults.guidance),
     seed: "",
     count: 1,
-    clip_skip: "1",
+    clip_skip: String(own.clip_skip ?? model?.advice?.clip_skip ?? 1),
     emphasis: "original",
     styles: [],
     ...partValues(),
+    vae: own.vae ?? "",
     guidance_methods: defaults.cfg_rescale ? [{ id: "cfg_rescale", phi: typed(defaults.cfg_rescale) }] : [],
   };
 }
@@ -185,17 +182,27 @@ export function change(patch) {
 
 /** Take another model: what stood on the old one's defaults moves to the new one's; the rest stays. */
 export function chooseModel(model) {
+  moveFrom(startValues(form.get().model), model);
+}
+
+/** Take the chosen model's defaults after they changed: what stood on those before moves to them; the rest stays. */
+export function takeDefaults(before) {
+  moveFrom(before, form.get().model);
+}
+
+function moveFrom(before, model) {
   const now = form.get();
-  const before = startValues(now.model);
   const after = startValues(model);
-  const patch = { model };
-  for (const name of ["sampler", "schedule", "steps", "guidance"]) {
+  const patch = { model, prediction: undefined };
+  for (const name of ["sampler", "schedule", "steps", "guidance", "clip_skip", "vae", "negative_prompt"]) {
     if (now[name] === before[name]) patch[name] = after[name];
   }
   if (JSON.stringify(now.guidance_methods) === JSON.stringify(before.guidance_methods))
     patch.guidance_methods = after.guidance_methods;
-  const sized = model?.sizes?.[now.preset];
-  if (now.preset !== "custom" || (now.width === before.width && now.height === before.height)) {
+  const isUsual = now.width === before.width && now.height === before.height;
+  const isOwn = isUsual && ownDefaults(model)?.width;
+  const sized = isOwn ? undefined : model?.sizes?.[now.preset];
+  if (now.preset !== "custom" || isUsual) {
     const [width, height] = sized ?? [after.width, after.height];
     Object.assign(patch, { preset: sized ? now.preset : after.preset, width: String(width), height: String(height) });
   }

@@ -128,8 +128,13 @@ function tabFor(recipe) {
 
 async function takeModel(wanted, patch) {
   const name = typeof wanted === "string" ? wanted : wanted?.name;
-  if (!name || name === form.get().model?.name) return null;
-  const model = await findModel(name).catch(() => null);
-  if (model) patch.model = model;
-  return model ? null : name;
+  if (!name) return null;
+  const chosen = form.get().model;
+  const model = name === chosen?.name ? chosen : await findModel(name).catch(() => null);
+  if (!model) return name;
+  if (model !== chosen) patch.model = model;
+  // What the model predicted then, where that is not what it does here now.
+  const then = typeof wanted === "string" ? undefined : (wanted.prediction ?? null);
+  patch.prediction = then === undefined || then === (model.prediction ?? null) ? undefined : then;
+  return null;
 }

@@ -16,11 +16,13 @@ function choose(name, words) {
   keep(KEY, words.length ? { ...others, [name]: words } : others);
 }
 
-const isIn = (prompt, word) => prompt.toLowerCase().includes(word.toLowerCase());
-const withWord = (prompt, word) => (prompt.trim() ? `${prompt.trimEnd().replace(/,$/, "")}, ${word}` : word);
+/** Whether a word is in a prompt. */
+export const isIn = (prompt, word) => prompt.toLowerCase().includes(word.toLowerCase());
+/** A prompt with a word at its end. */
+export const withWord = (prompt, word) => (prompt.trim() ? `${prompt.trimEnd().replace(/,$/, "")}, ${word}` : word);
 
-// Behind a comma as it was put in, else where it stands first.
-function withoutWord(prompt, word) {
+/** A prompt without a word: behind a comma as it was put in, else where it stands first. */
+export function withoutWord(prompt, word) {
   const text = prompt.toLowerCase();
   const wanted = word.toLowerCase();
   const put = text.lastIndexOf(`, ${wanted}`);

@@ -2,6 +2,7 @@
 
 import { get } from "../core/api.js";
 import { config, familyLabel } from "../core/config.js";
+import { loadOwnDefaults } from "../core/model_defaults.js";
 import { loadModels } from "../core/model_list.js";
 import { say } from "../core/toast.js";
 import { bytes, some } from "../core/words.js";
@@ -78,7 +79,8 @@ export function makePicker({
     openLayer(dialog, { opener, focus: search });
     search.value = "";
     try {
-      all = (await loadOf(kind)()).filter(fits);
+      const [models] = await Promise.all([loadOf(kind)(), kind === "checkpoint" && loadOwnDefaults()]);
+      all = models.filter(fits);
     } catch (problem) {
       say(problem);
     }

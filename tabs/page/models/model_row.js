@@ -6,6 +6,7 @@ import { wishFor } from "../core/model_list.js";
 import { showProblem } from "../form/bound.js";
 import { chooseModel, form } from "../form/form.js";
 import { field, h, icon } from "../ui/dom.js";
+import { distilledQuestion } from "./distilled_question.js";
 import { modelLine, modelPicture } from "./model_card.js";
 import { makePicker } from "./model_picker.js";
 
@@ -48,6 +49,7 @@ export function model_row(element) {
   form.watch(draw);
   engine.later(draw);
   showProblem("model", row, problem);
+  box.append(distilledQuestion());
   element.replaceChildren(box);
   element.closest(".gradio-container")?.append(picker.element);
 }

@@ -1,15 +1,18 @@
 // One model large: its picture, all that is known of it, and what can be done with it. A layer over the page.
 
-import { get, request, sentenceOf } from "../core/api.js";
+import { get, modelPath, request, sentenceOf } from "../core/api.js";
 import { engine } from "../core/engine.js";
+import { loadOwnDefaults, ownDefaults } from "../core/model_defaults.js";
 import { wishFor } from "../core/model_list.js";
 import { bytes, moment } from "../core/words.js";
 import { change, chooseModel, form } from "../form/form.js";
 import { begin } from "../jobs/model_tasks.js";
+import { isIn, withWord, withoutWord } from "../lora/triggers.js";
 import { button, h, setText } from "../ui/dom.js";
 import { closeLayer, openLayer } from "../ui/layers.js";
 import { announce } from "../ui/live.js";
 import { KIND, memoryWords, modelPicture } from "./model_card.js";
+import { settingRows } from "./model_settings.js";
 import { remember } from "./models_memory.js";
 
 const PROMPTED = {
@@ -36,9 +39,10 @@ export function makeDetail(shop, onchange) {
     (opener.closest(".gradio-container") ?? document.body).append(dialog);
     draw();
     openLayer(dialog, { opener });
-    const full = await get(`/models/${row.name.split("/").map(encodeURIComponent).join("/")}?kind=${row.kind}`).catch(
-      () => null,
-    );
+    const [full] = await Promise.all([
+      get(`${modelPath(row.name)}?kind=${row.kind}`).catch(() => null),
+      row.kind === "checkpoint" && loadOwnDefaults(),
+    ]);
     if (full && model === row) {
       model = { ...row, ...full };
       draw();
@@ -49,9 +53,19 @@ export function makeDetail(shop, onchange) {
     setText(title, model.title);
     problem.hidden = true;
     body.replaceChildren(
-      ...[model.has_preview && modelPicture(model, "dialog-picture"), facts(model), actions(), problem].filter(Boolean),
+      ...[
+        model.has_preview && modelPicture(model, "dialog-picture"),
+        facts(model, settings()),
+        actions(),
+        problem,
+      ].filter(Boolean),
     );
   }
+
+  const settings = () => {
+    if (model.kind !== "checkpoint" || model.problem) return [];
+    return settingRows(model, { isMine: shop.get().allowed, act: say, redraw: draw });
+  };
 
   function actions() {
     const isMine = shop.get().allowed;
@@ -125,24 +139,28 @@ export function makeDetail(shop, onchange) {
   }
 
   async function remove() {
-    await request("DELETE", `/models/${model.name.split("/").map(encodeURIComponent).join("/")}?kind=${model.kind}`);
+    await request("DELETE", `${modelPath(model.name)}?kind=${model.kind}`);
     announce(`${model.title} is deleted.`);
     onchange();
   }
 
-  const act = (work) => async () => {
+  const say = (work) => async () => {
     try {
       await work();
-      closeLayer();
+      return true;
     } catch (refused) {
       setText(problem, sentenceOf(refused));
       problem.hidden = false;
+      return false;
     }
+  };
+  const act = (work) => async () => {
+    if (await say(work)()) closeLayer();
   };
   return { element: h("span", { hidden: true }), open };
 }
 
-function facts(model) {
+function facts(model, settings) {
   const rows = [
     ["Kind", [KIND[model.kind], model.detail !== KIND[model.kind] && model.detail].filter(Boolean).join(" · ")],
     [
@@ -160,11 +178,46 @@ function facts(model) {
     ["Alias", model.alias],
     ["Hash", model.short_hash ? h("span.mono", {}, model.short_hash) : "being computed"],
     ["Changed", model.modified ? moment(model.modified) : ""],
-    ["Trigger words", model.trigger_words?.join(", ")],
+    ...settings,
+    ["Trigger words", wordChips(ownDefaults(model)?.trigger_words ?? model.trigger_words ?? [], "prompt")],
+    ["Negative", wordChips([model.advice?.negative_prompt].filter(Boolean), "negative_prompt")],
+    ["Version", [model.about?.version, model.about?.base_model].filter(Boolean).join(" · ")],
+    ["Author", model.about?.author],
+    ["License", model.about?.license],
+    ["Page", pageLink(model.about?.link)],
     ["About", model.description],
     ["Notes", model.notes],
     ["Left out", model.warnings?.join(" ")],
     ["Problem", model.problem && h("span.bad", {}, `${model.problem} ${model.hint}`)],
   ].filter(([, value]) => value);
   return h("dl.facts", {}, ...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}
+
+// Words that a press puts into the prompt, or out of it.
+function wordChips(words, into) {
+  if (!words.length) return null;
+  const chips = words.map((word) => {
+    const chip = h(
+      "button.chip",
+      {
+        type: "button",
+        onclick: () => {
+          const text = form.get()[into];
+          change({ [into]: isIn(text, word) ? withoutWord(text, word) : withWord(text, word) });
+          draw();
+        },
+      },
+      word,
+    );
+    const draw = () => chip.setAttribute("aria-pressed", String(isIn(form.get()[into], word)));
+    draw();
+    return chip;
+  });
+  return h("span.word-chips", {}, ...chips);
+}
+
+// Only to a page of the web; it learns nothing of this one.
+function pageLink(address) {
+  if (!address?.startsWith("https://")) return null;
+  return h("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, new URL(address).host);
 }
