@@ -5,6 +5,7 @@ and let go of behind it, so that the ControlNet takes no more memory than its fi
 Source: Stability AI's control-lora, and the form that ComfyUI writes.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from engine.models.bundle import Bundle
 from engine.models.module_slot import on_meta
 
 _HINT, _OUT = "input_hint_block", "middle_block_out.0"
+_HINT_LAYER = re.compile(r"input_hint_block\.(\d{1,3})\.weight")
+_LEAST_LAYERS = 4  # that a control image passes first
 _LATENTS = 4
 Make = Callable[[torch.dtype], Tensor]
 
@@ -34,8 +37,9 @@ def control_lora(control: Control, tensors: Mapping[str, Tensor], bundle: Bundle
     unet: Any = bundle.modules["unet"]
     if unet.config.in_channels != _LATENTS:
         raise _unfit(control, bundle, f"that takes {unet.config.in_channels} channels")
-    numbers = sorted({int(name.split(".")[1]) for name in tensors if name.startswith(f"{_HINT}.")})
-    if not numbers or f"{_OUT}.weight" not in tensors:
+    found = (_HINT_LAYER.fullmatch(name) for name in tensors)
+    numbers = sorted(int(match[1]) for match in found if match is not None)
+    if len(numbers) < _LEAST_LAYERS or f"{_OUT}.weight" not in tensors:
         raise _unfit(control, bundle, "and lacks layers of one")
     # The layers that a control image passes first: every second one keeps the number of channels.
     channels = tuple(tensors[f"{_HINT}.{number}.weight"].shape[0] for number in numbers[:-1:2])
@@ -51,20 +55,23 @@ def control_lora(control: Control, tensors: Mapping[str, Tensor], bundle: Bundle
         name: leaf for name, leaf in net.named_modules() if next(leaf.parameters(recurse=False), None) is not None
     }
     names = {**ldm_names(leaves), **_own_names(leaves, numbers)}
-    left = {name.rpartition(".")[0] for name in tensors} - {names.get(name, name) for name in leaves} - {""}
-    if left:
-        raise _unfit(control, bundle, f"which lacks a layer {min(left)}")
+    strange = {name.rpartition(".")[0] for name in tensors} - {names.get(name, name) for name in leaves} - {""}
+    if strange:
+        raise _unfit(control, bundle, f"which lacks a layer {min(strange)}")
     for name, leaf in leaves.items():
         makes = {}
         for part, parameter in leaf.named_parameters(recurse=False):
             layer, full_name = names.get(name, name), f"{name}.{part}"
             whole, change = tensors.get(f"{layer}.{part}"), None
-            if part == "weight" and f"{layer}.up" in tensors and f"{layer}.down" in tensors:
-                change = tensors[f"{layer}.up"].flatten(1), tensors[f"{layer}.down"].flatten(1)
+            up, down = tensors.get(f"{layer}.up"), tensors.get(f"{layer}.down")
+            if part == "weight" and up is not None and down is not None:
+                change = _matrix(up), _matrix(down)
             fits = full_name in own if whole is None else whole.shape == parameter.shape
-            if whole is None and change is not None:
-                up, down = change
-                fits = fits and up.shape[1] == down.shape[0] and up.shape[0] * down.shape[1] == parameter.numel()
+            fits = fits and (up is None) == (down is None)
+            if change is not None:
+                left, right = change
+                fits = fits and left.dim() == right.dim() == 2 and left.shape[1] == right.shape[0]
+                fits = fits and left.shape[0] * right.shape[1] == parameter.numel()
             if not fits:
                 raise _unfit(control, bundle, f"and does not fit its layer {name}")
             makes[part] = _changed(full_name, change, bundle) if whole is None else whole.to
@@ -88,6 +95,11 @@ def _own_names(leaves: Mapping[str, nn.Module], numbers: list[int]) -> dict[str,
         if name.startswith("controlnet_down_blocks."):
             found[name] = f"zero_convs.{name.split('.')[1]}.0"
     return found
+
+
+def _matrix(tensor: Tensor) -> Tensor:
+    """A convolution's weight with one row an output channel."""
+    return tensor.flatten(1) if tensor.dim() > 1 else tensor
 
 
 def _changed(name: str, change: tuple[Tensor, Tensor] | None, bundle: Bundle) -> Make:

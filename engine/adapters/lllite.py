@@ -101,6 +101,25 @@ class LLLite(nn.Module):
         return x
 
 
+def _fits(tensors: Mapping[str, Tensor], width: int) -> bool:
+    """Whether the tensors of a small net are whole, and take and give so many channels."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    numbers = sorted(int(match[1]) for match in map(_CONVOLUTION.fullmatch, shapes) if match is not None)
+    names = [*(f"conditioning1.{number}" for number in numbers), "down.0", "mid.0", "up.0"]
+    if not numbers or any(shapes.get(f"{name}.bias") != shapes.get(f"{name}.weight", ())[:1] for name in names):
+        return False
+    channels = 3
+    for name in names[:-3]:
+        if len(shapes[f"{name}.weight"]) != 4 or shapes[f"{name}.weight"][1] != channels:
+            return False
+        channels = shapes[f"{name}.weight"][0]
+    down, mid, up = (shapes[f"{name}.weight"] for name in names[-3:])
+    dimensions = {len(shape) for shape in (down, mid, up)}
+    if len(dimensions) != 1 or not dimensions <= {2, 4}:
+        return False
+    return (down[1], mid[1], up[1], up[0]) == (width, down[0] + channels, mid[0], width)
+
+
 def _apply(tensors: Mapping[str, Tensor], layer: str, x: Tensor) -> Tensor:
     weight, bias = (tensors[f"{layer}.0.{part}"].to(x.dtype) for part in ("weight", "bias"))
     return functional.conv2d(x, weight, bias) if weight.dim() == 4 else functional.linear(x, weight, bias)
@@ -128,8 +147,8 @@ def attached_lllite(control: Control, tensors: Mapping[str, Tensor], bundle: Bun
         layer, _, rest = name.partition(".")
         layers.setdefault(layer, {})[rest] = tensor
     for layer, own_tensors in layers.items():
-        target, first = targets.get(layer), own_tensors.get("down.0.weight")
-        if target is None or first is None or first.shape[1] != target.weight.shape[1]:
+        target = targets.get(layer)
+        if target is None or not _fits(own_tensors, target.weight.shape[1]):
             raise InvalidRecipe(
                 f"ControlNet-LLLite “{control.model.name}” does not fit “{bundle.ref.name}”: its “{layer}” stands "
                 "before no layer of the model's.",

@@ -6,12 +6,14 @@ Source: sd-webui-controlnet's reference_only, reference_adain and reference_adai
 instance normalization is Huang and Belongie 2017 (arXiv 1703.06868).
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ from engine.adapters.control_units import Unit
 from engine.device.wrapped_padding import wrapped_padding
 from engine.models.bundle import Bundle
 from engine.sampling.denoise import Conditions
-from engine.sampling.noise_table import make_noise_table
+from engine.sampling.noise_table import NoiseTable, make_noise_table
 
 # By preprocessor: whether it acts in the attention, and in the features.
 _ACTS: Mapping[str, tuple[bool, bool]] = MappingProxyType(
@@ -65,9 +67,7 @@ class Reference(nn.Module):
         if self._write:
             unet: Any = bundle.onload("unet")
             noise = torch.randn(unit.hint.shape, generator=torch.Generator().manual_seed(_SEED)).to(batch)
-            table = make_noise_table(bundle.scheduler_config)
-            sigma = float(table.sigmas_at(t.reshape(-1)[:1].double().cpu().numpy())[0])
-            noisy = (unit.hint.to(batch) + sigma * noise) / (1 + sigma**2) ** 0.5
+            noisy = noised(unit.hint.to(batch), noise, t, make_noise_table(bundle.scheduler_config))
             with wrapped_padding(unit.tiling):
                 unet(
                     noisy.expand(batch.shape[0], -1, -1, -1),
@@ -108,6 +108,16 @@ class Reference(nn.Module):
         """The negative prompt's entries keep a share of what they are without the picture: the style fidelity."""
         kept = self._fidelity * own + (1 - self._fidelity) * seen[: self._skipped]
         return torch.cat([kept, seen[self._skipped :]])
+
+
+def noised(x0: Tensor, noise: Tensor, t: Tensor, table: NoiseTable) -> Tensor:
+    """Latents with the noise of a timestep, as the U-Net takes them: at the variance that it was trained on."""
+    timestep = float(t.reshape(-1)[0])
+    if table.is_edm:
+        sigma, variance = math.exp(4 * timestep), table.sigma_data**2
+    else:
+        sigma, variance = float(table.sigmas_at(np.array(timestep))), 1.0
+    return (x0 + sigma * noise) / (variance + sigma**2) ** 0.5
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import DDPMScheduler, EDMEulerScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
 
@@ -17,7 +17,7 @@ from contract.recipe import Recipe
 from contract.tasks import Generate
 from contract.work import WorkItem, path_key
 from engine.adapters.control_units import Unit
-from engine.adapters.reference import Reference, attached_reference
+from engine.adapters.reference import Reference, attached_reference, noised
 from engine.engine import Engine, EngineOptions
 from engine.models.manager import ModelManager
 from engine.sampling.denoise import Conditions
@@ -148,6 +148,18 @@ def test_layers_join_in_one_after_another_by_weight(entries: dict[str, ModelEntr
     ]
     assert len(up) == 8 and up[2] == "up_blocks.0.upsamplers.0" and up[3] == "up_blocks.1.attentions.0"
     assert net.features["mid_block"] == 0 and net.features[down[0]] == 2 and net.features[up[0]] == 0
+
+
+@pytest.mark.parametrize("sigma", [0.05, 1.3, 60.0])
+def test_the_picture_is_as_noisy_as_the_models_input(sigma: float) -> None:
+    """Scaled as samplers scale latents for the model, of table 1 of EDM's paper too."""
+    x0, noise = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    edm = make_noise_table(dict(EDMEulerScheduler(sigma_data=0.5).config))
+    t = torch.tensor(float(edm.timesteps_at(np.array(sigma))))
+    assert torch.allclose(noised(x0, noise, t, edm), (x0 + sigma * noise) / (0.25 + sigma**2) ** 0.5, atol=1e-5)
+    grid = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    ours = noised(x0, noise, torch.tensor(T), make_noise_table(dict(grid.config)))
+    assert torch.allclose(ours, grid.add_noise(x0, noise, torch.tensor([T])), atol=1e-5)
 
 
 @pytest.fixture

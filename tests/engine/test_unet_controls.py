@@ -182,15 +182,26 @@ def test_one_that_was_made_for_another_u_net_is_refused(
     entries: dict[str, ModelEntry], latents: Latents, tmp_path: Path
 ) -> None:
     unet = unet_of(entries["sd1"])
-    for build in (tiny_controls.build_control_lora, tiny_controls.build_lllite):
-        file = build(unet, tmp_path / f"{build.__name__}.safetensors")
-        tensors = load_file(file)
-        name = next(name for name in sorted(tensors) if name.endswith(("attn1.to_q.up", "attn1_to_q.down.0.weight")))
-        tensors[name] = torch.zeros(*(side + 1 for side in tensors[name].shape))
-        save_file(tensors, file)
-        with pytest.raises(InvalidRecipe, match="U-Net of|does not fit") as caught:
-            latents("sd1", (file_entry(file), {}))
-        assert caught.value.field == "controls.model"
+    for build, others in (
+        (tiny_controls.build_control_lora, ("input_hint_block.14.weight", "middle_block_out.0.weight")),
+        (tiny_controls.build_lllite, ("attn1_to_q.mid.0.bias", "attn1_to_q.conditioning1.2.weight")),
+    ):
+        whole = load_file(build(unet, tmp_path / "whole.safetensors"))
+        for number, ending in enumerate((".up", "attn1_to_q.down.0.weight", *others)):
+            name = next((name for name in sorted(whole) if name.endswith(ending)), "")
+            if not name:
+                continue
+            for tensor in (
+                None,
+                whole[name].new_zeros([side + 1 for side in whole[name].shape]),
+                whole[name].flatten()[:3],
+            ):
+                left = {key: value for key, value in whole.items() if key != name}
+                file = tmp_path / f"{build.__name__}{number}.safetensors"
+                save_file(left if tensor is None else {**left, name: tensor}, file)
+                with pytest.raises(InvalidRecipe, match="U-Net of|does not fit") as caught:
+                    latents("sd1", (file_entry(file), {}), steps=1)
+                assert caught.value.field == "controls.model"
 
 
 def large_unet() -> UNet2DConditionModel:
@@ -227,8 +238,10 @@ def test_full_size_files_find_their_layers_in_sdxl() -> None:
                 lora[f"{layer}.down"] = torch.empty(128, *weight.shape[1:])
             if name.endswith(("attn1.to_q.weight", "attn1.to_k.weight", "attn1.to_v.weight", "attn2.to_q.weight")):
                 width, own = weight.shape[1], f"lllite_unet_{layer.replace('.', '_')}"
-                for part, shape in {"down.0": (64, width), "mid.0": (64, 96), "up.0": (width, 64)}.items():
-                    lllite[f"{own}.{part}.weight"] = torch.empty(shape)
+                shapes = {"conditioning1.0": (16, 3, 4, 4), "conditioning1.2": (32, 16, 4, 4)}
+                shapes |= {"down.0": (64, width), "mid.0": (64, 96), "up.0": (width, 64)}
+                for part, shape in shapes.items():
+                    lllite |= {f"{own}.{part}.weight": torch.empty(shape), f"{own}.{part}.bias": torch.empty(shape[0])}
     for tensors, detail in ((lora, "Control-LoRA"), (lllite, "ControlNet-LLLite")):
         found = sniff({name: TensorInfo("F16", tuple(tensor.shape), 0, 0) for name, tensor in tensors.items()})
         assert (found.kind, found.family, found.detail, found.problem) == ("controlnet", "sdxl", detail, "")
