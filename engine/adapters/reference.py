@@ -117,7 +117,8 @@ def noised(x0: Tensor, noise: Tensor, t: Tensor, table: NoiseTable) -> Tensor:
         sigma, variance = math.exp(4 * timestep), table.sigma_data**2
     else:
         sigma, variance = float(table.sigmas_at(np.array(timestep))), 1.0
-    return (x0 + sigma * noise) / (variance + sigma**2) ** 0.5
+    latents: Tensor = (x0 + sigma * noise) / (variance + sigma**2) ** 0.5
+    return latents
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
