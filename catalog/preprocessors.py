@@ -55,6 +55,7 @@ class Preprocessor:
         low, high: Its thresholds; None where it has none.
         has_resolution: Whether the resolution that it works at may be chosen.
         needs_mask: It cuts the mask out of the start picture, so it has no preview of its own.
+        needs_model: A control model reads its map. False of those that show the picture itself to the checkpoint.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Preprocessor:
     high: Option | None = None
     has_resolution: bool = True
     needs_mask: bool = False
+    needs_model: bool = True
     files: tuple[AnnotatorFile, ...] = ()
 
     @property
@@ -115,6 +117,7 @@ _TEED = (
 _ANYLINE = (AnnotatorFile("MTEED.pth", "TheMistoAI/MistoLine", 1),)
 _SAM = (AnnotatorFile("sam_vit_h_4b8939.pth", "ybelkada/segment-anything", 2565),)
 
+_STYLE_FIDELITY = Option("Style fidelity", 0.5, 0, 1)
 _PREPROCESSORS = (
     Preprocessor(NONE, "None", "the picture as it is: it is a map already", has_resolution=False),
     Preprocessor(
@@ -258,6 +261,30 @@ _PREPROCESSORS = (
         "the negative, for black lines on white",
         "lines",
         ("invert (from white bg & black line)", "scribble_invert"),
+    ),
+    Preprocessor(
+        "reference_only",
+        "Reference",
+        "the result take after the picture, without a control model",
+        low=_STYLE_FIDELITY,
+        has_resolution=False,
+        needs_model=False,
+    ),
+    Preprocessor(
+        "reference_adain",
+        "Reference, colors",
+        "the result take over colors and contrasts of the picture, without a control model",
+        low=_STYLE_FIDELITY,
+        has_resolution=False,
+        needs_model=False,
+    ),
+    Preprocessor(
+        "reference_adain+attn",
+        "Reference, both",
+        "the result take after the picture and its colors, without a control model",
+        low=_STYLE_FIDELITY,
+        has_resolution=False,
+        needs_model=False,
     ),
 )
 PREPROCESSORS: Mapping[str, Preprocessor] = MappingProxyType(

@@ -150,7 +150,7 @@ class ControlDraft(_Span):
     weight: Weight = 1.0
     mode: Literal["balanced", "prompt", "control"] = "balanced"
     control_type: str = Field("", max_length=60)
-    model: Name | ModelRef
+    model: Name | ModelRef | None = None
 
 
 class Control(ControlDraft):
@@ -159,10 +159,10 @@ class Control(ControlDraft):
     The picture goes through the preprocessor ("none": it is a map already) at `resolution` (None: the
     preprocessor's own; pixel_perfect: from the result's size); low, high: its thresholds, None its own.
     mode: which counts more, prompt or control. control_type: what the map is, for union models ("depth", "pose", …);
-    empty: as the preprocessor makes it.
+    empty: as the preprocessor makes it. model: None where the preprocessor is a reference, which needs none.
     """
 
-    model: ModelRef
+    model: ModelRef | None = None
 
 
 class IpAdapterDraft(_Span):

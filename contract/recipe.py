@@ -293,7 +293,7 @@ class Recipe(_Asked):
             found.append(self.hires.upscaler)
         found += [lora.model for lora in self.loras]
         found += [hypernetwork.model for hypernetwork in self.hypernetworks]
-        found += [control.model for control in self.controls]
+        found += [control.model for control in self.controls if control.model]
         found += [adapter.model for adapter in self.ip_adapters]
         if self.regions:
             for region in self.regions.regions:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from diffusers import ControlNetXSAdapter
+from torch import Tensor, nn
 
 from catalog.detect.control_models import refuse_other_family
 from catalog.detect.ip_adapters import face_root, image_encoder_of
@@ -19,9 +20,11 @@ from catalog.files.folders import fingerprint, settings_of
 from catalog.files.headers import read_whole_header
 from catalog.files.weights import weights_files
 from contract.errors import InvalidRecipe, ModelProblem
-from contract.recipe import LoraUse, ModelRef, Recipe
+from contract.recipe import Control, LoraUse, ModelRef, Recipe
 from contract.work import WorkItem, path_key
+from engine.adapters.control_lora import control_lora
 from engine.adapters.controlnet import ControlSet, controls_of
+from engine.adapters.controlnet_xs import ControlNetXS, attached_xs
 from engine.adapters.face_id import face_lora
 from engine.adapters.hypernetworks import LoadedHypernetwork, apply_hypernetworks
 from engine.adapters.ip_adapter import (
@@ -31,7 +34,10 @@ from engine.adapters.ip_adapter import (
     image_prompts,
     with_image_prompts,
 )
+from engine.adapters.lllite import LLLite, attached_lllite
+from engine.adapters.reference import Reference, attached_reference
 from engine.adapters.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions, textual_inversions_of
+from engine.device.evaluations import Evaluate
 from engine.device.wrapped_padding import wrapped
 from engine.images.inpaint_region import InpaintRegion
 from engine.images.preprocessors import Preprocessors
@@ -40,6 +46,7 @@ from engine.models.bundle import Bundle
 from engine.models.manager import ModelManager
 from engine.regions.loras import RegionalLoras, regional_loras
 from engine.sampling.denoise import Controls
+from engine.weights.named_tensors import NamedTensors
 
 LocatedModel = tuple[ModelRef, str]  # a model and its path
 # The tensors of these tell whether they fit; their own family may not be known.
@@ -65,6 +72,11 @@ class JobModels:
     idle: tuple[str, ...] = ()
     regional_loras: RegionalLoras = field(default_factory=RegionalLoras)
 
+    @property
+    def has_hooks(self) -> bool:
+        """Whether something acts inside the layers of the U-Net, where nothing but its modules would see it."""
+        return any(isinstance(net, (LLLite, ControlNetXS, Reference)) for net in self.controls.nets)
+
     def controls_for(self, recipe: Recipe, bundle: Bundle, region: InpaintRegion | None = None) -> Controls | None:
         """What the loop calls in a pass of the recipe's size; None where there is nothing to add.
 
@@ -75,7 +87,7 @@ class JobModels:
             StudioError: a control map can't be made.
         """
         units = self.controls.units(recipe, bundle, region)
-        return with_image_prompts(controls_of(units, bundle.device), self.prompts, bundle)
+        return with_image_prompts(controls_of(units, bundle), self.prompts, bundle)
 
 
 @dataclass(slots=True)
@@ -163,7 +175,8 @@ def wanted_models(recipe: Recipe, paths: Mapping[str, str]) -> tuple[LocatedMode
     if recipe.vae:
         wanted.append(locate(recipe.vae, recipe, paths))
     for control in recipe.controls:
-        wanted.append(locate(control.model, recipe, paths))
+        if control.model is not None:
+            wanted.append(locate(control.model, recipe, paths))
     wanted += ip_adapters
     for ip_adapter in ip_adapters:
         encoder = _image_encoder_of(ip_adapter)
@@ -197,6 +210,16 @@ def _image_encoder_of(ip_adapter: LocatedModel) -> LocatedModel | None:
         fingerprint=fingerprint(folder, weights_files(folder), settings_of(folder, "ip_adapter")),
     )
     return encoder, str(folder)
+
+
+@contextmanager
+def made_of_unet(control: Control, tensors: Mapping[str, Tensor], bundle: Bundle) -> Iterator[nn.Module]:
+    """A control of a file that is no net by itself: a Control-LoRA, or a ControlNet-LLLite. Raises InvalidRecipe."""
+    if any(name.startswith("lllite_") for name in tensors):
+        with attached_lllite(control, tensors, bundle) as net:
+            yield net
+    else:
+        yield control_lora(control, tensors, bundle)
 
 
 @contextmanager
@@ -263,10 +286,20 @@ def acquire(
         textual_inversions = textual_inversions_of(embeddings, bundle)
 
     with ExitStack() as leases:
-        controls, evaluate = [], {}
+        controls: list[nn.Module] = []
+        evaluate: dict[nn.Module, Evaluate] = {}
         for control in recipe.controls:
+            if control.model is None:
+                controls.append(leases.enter_context(attached_reference(patched.bundle)))
+                continue
             held = leases.enter_context(models.lease(*locate(control.model, recipe, paths)))
             (net,) = held.modules.values()
+            if isinstance(net, NamedTensors):
+                controls.append(leases.enter_context(made_of_unet(control, net.state_dict(), patched.bundle)))
+                continue
+            if isinstance(net, ControlNetXSAdapter):
+                controls.append(leases.enter_context(attached_xs(net, patched.bundle)))
+                continue
             controls.append(net)
             evaluate[net] = wrapped(held.evaluate, recipe.tiling)
         ip_adapters = []

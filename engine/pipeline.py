@@ -322,7 +322,8 @@ def _steps(
     sampling = sampling_of(recipe, bundle)
     noise = first_noise(recipe, source).to(bundle.device.torch_device)
     mask_blend = init_latents.mask_blend(sampling, strength, noise, source) if init_latents else None
-    unet = _denoiser_of(bundle, plan, plan.regional, has_hooks=bool(recipe.hypernetworks))
+    has_hooks = bool(recipe.hypernetworks) or (inputs.loaded is not None and inputs.loaded.has_hooks)
+    unet = _denoiser_of(bundle, plan, plan.regional, has_hooks=has_hooks)
     if inputs.share is not None:
         unet = inputs.share(unet, "float32" if plan.in_float32 else "")
     predict = with_channels(unet, plan.channels)
@@ -369,8 +370,8 @@ def _refiner_of(plan: ImagePlan, sampling: Sampling, inputs: PassInputs) -> Refi
 
 
 def _denoiser_of(bundle: Bundle, plan: ImagePlan, regional: Regional | None, *, has_hooks: bool = False) -> Predict:
-    """A model's denoiser, by what is quickest. Hypernetworks hook into its layers, adapters and regions change its
-    attention, and some guidance does both: nothing but the modules themselves would see that.
+    """A model's denoiser, by what is quickest. Hypernetworks and some controls hook into its layers, adapters and
+    regions change its attention, and some guidance does both: nothing but the modules themselves would see that.
     """
     facts = bundle.family.facts
     is_plain = regional is None and not has_hooks and not changes_unet(plan.recipe.guidance_methods)

@@ -52,6 +52,7 @@ class PreprocessorFacts(BaseModel):
     aliases: tuple[str, ...]
     has_resolution: bool
     needs_mask: bool
+    needs_model: bool
     low: OptionFacts | None
     high: OptionFacts | None
     installed: bool
@@ -86,6 +87,7 @@ def preprocessors(request: Request, studio: StudioHere) -> PreprocessorList:
                 aliases=found.aliases,
                 has_resolution=found.has_resolution,
                 needs_mask=found.needs_mask,
+                needs_model=found.needs_model,
                 low=_option(found.low),
                 high=_option(found.high),
                 installed=is_installed(found, folders),

@@ -31,13 +31,18 @@ from contract.recipe import Control
 from contract.values import ModelKind, ModelRef
 
 UNION_CLASS = "ControlNetUnionModel"
+TRANSFORMER_CLASS = "SD3ControlNetModel"
+XS_CLASS = "ControlNetXSAdapter"
 LABELS: Mapping[ModelKind, str] = {"controlnet": "ControlNet", "t2i_adapter": "T2I-Adapter", "ip_adapter": "IP-Adapter"}
 # What the maps of a union model show, in the order of its types (xinsir's ControlNet++; the first six are in all).
-UNION_CONTROL_TYPES = ("pose", "depth", "soft_edges", "lines", "normals", "segments", "tile", "inpaint")
+INPAINT_TYPE = "inpaint"
+UNION_CONTROL_TYPES = ("pose", "depth", "soft_edges", "lines", "normals", "segments", "tile", INPAINT_TYPE)
 _CLASSES: Mapping[str, ModelKind] = {
     "ControlNetModel": "controlnet",
     UNION_CLASS: "controlnet",
     "T2IAdapter": "t2i_adapter",
+    TRANSFORMER_CLASS: "controlnet",
+    XS_CLASS: "controlnet",
 }
 # A single-file T2I-Adapter has one of these layers: the original names, or diffusers' below `adapter.`.
 _T2I_ADAPTER_LAYERS = (
@@ -54,7 +59,11 @@ _T2I_ADAPTER_FIRST_LAYERS = (
     "adapter.conv_in.weight",
     "adapter.body.0.in_conv.weight",
 )
-_OTHER_CONTROLS = ("lllite_", "controlnet_blocks.")
+# Details of those that are no nets by themselves, and of those of them that leave no residuals.
+CONTROL_LORA, LLLITE, XS = "Control-LoRA", "ControlNet-LLLite", "ControlNet-XS"
+WITHIN_UNET = (LLLITE, XS)
+_LORA_MARK, _LLLITE_PREFIX = "lora_controlnet", "lllite_"
+_OTHER_CONTROLS = (_LLLITE_PREFIX, "controlnet_blocks.")
 _PICTURE_LAYERS = ("controlnet_cond_embedding.conv_in.weight", "input_hint_block.0.weight")
 
 
@@ -64,7 +73,8 @@ class ControlModel:
 
     Attributes:
         weights: Every file that is read, below `root`; `settings`: those that say how.
-        control_type: Of a union model: the types that its maps may be.
+        control_type: Of a model that has to know what its maps show: the types that they may be.
+        detail: As `Sniffed.detail`.
     """
 
     kind: ModelKind
@@ -73,6 +83,7 @@ class ControlModel:
     weights: tuple[Path, ...]
     control_type: tuple[str, ...] = ()
     settings: tuple[Path, ...] = ()
+    detail: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -101,6 +112,11 @@ def kind_of_file(header: Mapping[str, TensorInfo]) -> ModelKind | None:
     return None
 
 
+def acts_in_unet(header: Mapping[str, TensorInfo]) -> bool:
+    """Whether a ControlNet with this header is no net by itself but works in, or with the weights of, a U-Net."""
+    return _LORA_MARK in header or has_prefix(header, _LLLITE_PREFIX)
+
+
 def sniff_control(header: Mapping[str, TensorInfo]) -> Sniffed | None:
     """Kind and family of a control or an adapter by its header, with why it can't be used; None for other files."""
     kind = kind_of_file(header)
@@ -108,7 +124,7 @@ def sniff_control(header: Mapping[str, TensorInfo]) -> Sniffed | None:
         return None
     for candidate in KNOWN.values():
         if candidate.claims_control is not None and candidate.claims_control(header):
-            return refused_family(kind, candidate.id)
+            return candidate.controlnet(header, {}) if candidate.controlnet else refused_family(kind, candidate.id)
     if has_prefix(header, "controlnet_blocks."):
         return refused_family(kind, "unknown")
     try:
@@ -154,24 +170,39 @@ def read_control_model(path: Path) -> ControlModel:
             weights = (path, *weights_files(encoder))
             settings = settings_of(encoder, "ip_adapter")
             return ControlModel("ip_adapter", found.family, root, weights, settings=settings)
-        return ControlModel(found.kind, found.family, path.parent, (path,), found.control_type)
+        return ControlModel(found.kind, found.family, path.parent, (path,), found.control_type, detail=found.detail)
     config = read_json(path / "config.json")
     kind = _CLASSES.get(str(config.get("_class_name")))
     if kind is None:
         raise ModelProblem("Its config.json names no model that is known.", "Use a ControlNet or a T2I-Adapter.")
-    if kind == "t2i_adapter":
-        family = OLDEST
+    family, detail = OLDEST, ""
+    control_type: tuple[str, ...] = ()
+    if config.get("_class_name") == TRANSFORMER_CLASS:
+        found = _of_transformer(config)
+        family, detail, control_type = found.family, found.detail, found.control_type
+    elif kind == "t2i_adapter":
         for name, facts in FAMILIES.items():
             if facts.t2i_adapter is not None and facts.t2i_adapter.full_type == config.get("adapter_type"):
                 family = name
     else:
         family = _family_of_controlnet(config)
-    control_type: tuple[str, ...] = ()
+    if config.get("_class_name") == XS_CLASS:
+        detail = XS
     if config.get("_class_name") == UNION_CLASS:
         count = config.get("num_control_type", 6)
         if isinstance(count, int) and count > 0:
             control_type = UNION_CONTROL_TYPES[:count]
-    return ControlModel(kind, family, path, weights_files(path), control_type, settings_of(path, kind))
+    return ControlModel(kind, family, path, weights_files(path), control_type, settings_of(path, kind), detail)
+
+
+def _of_transformer(config: Mapping[str, Any]) -> Sniffed:
+    """What the configuration of a ControlNet of a transformer says. Raises ModelProblem."""
+    (family,) = (family for family in FAMILIES.values() if family.controlnet is not None)
+    assert family.controlnet is not None
+    found = family.controlnet(None, config)
+    if found.problem:
+        raise ModelProblem(found.problem, found.hint)
+    return found
 
 
 def _family_of_controlnet(config: Mapping[str, Any]) -> str:
@@ -186,12 +217,16 @@ def _family_of_controlnet(config: Mapping[str, Any]) -> str:
 
 
 def _sniff_controlnet(header: Mapping[str, TensorInfo]) -> Sniffed:
-    if has_prefix(header, "lora_controlnet"):
-        raise ModelProblem("It is a Control-LoRA, which is not run here.", "Use the whole ControlNet.")
-    if has_prefix(header, "lllite_"):
-        raise ModelProblem("It is a ControlNet-LLLite, which is not run here.", "Use the whole ControlNet.")
+    if _LORA_MARK in header:
+        with_sizes = family_with_size_inputs() if has_prefix(header, "label_emb.") else None
+        family = with_sizes or family_of_width(first_width(header, "attn2.to_k.down")) or OLDEST
+        return Sniffed("controlnet", family, detail=CONTROL_LORA)
+    if has_prefix(header, _LLLITE_PREFIX):
+        if not has_fragment(header, "_transformer_blocks_1_"):
+            raise ModelProblem("It is a ControlNet-LLLite of a kind that is not known.", "Use one for SDXL.")
+        return Sniffed("controlnet", family_with_size_inputs(), detail=LLLITE)
     if has_prefix(header, "control_to_base") or has_fragment(header, ".ctrl_"):
-        raise ModelProblem("It is a ControlNet-XS, which is not run here.", "Use a plain ControlNet.")
+        raise ModelProblem("It is a ControlNet-XS that is one file.", "Use its diffusers version, a folder.")
     if has_fragment(header, "label_emb."):
         raise ModelProblem(
             "It is a ControlNet for SDXL with the names of the first programs, which are not known.",
@@ -228,7 +263,7 @@ def refuse_other_family(control: ModelRef, checkpoint: ModelRef, field: str = ""
 
 
 def union_type_index(label: str, known: Sequence[str], control: Control, field: str = "controls.control_type") -> int:
-    """The index of a map's type among a union model's types: as the control says, or as its preprocessor makes it.
+    """The index of a map's type among those that a model knows: as the control says, or as its preprocessor makes it.
 
     Args:
         label: Of the model, as a sentence names it.
@@ -243,7 +278,7 @@ def union_type_index(label: str, known: Sequence[str], control: Control, field: 
             control_type = preprocessor.control_type
     if control_type in known:
         return known.index(control_type)
-    said = "it must be told what the picture shows"
+    said = "must be told what the picture shows"
     if control_type:
-        said = f"“{control_type}” is none of what it knows"
-    raise InvalidRecipe(f"{label} is a union: {said}.", f"Use one of: {', '.join(known)}.", field=field)
+        said = f"does not know “{control_type}”"
+    raise InvalidRecipe(f"{label} {said}.", f"Use one of: {', '.join(known)}.", field=field)

@@ -59,7 +59,7 @@ class ModelEntry:
             (a picture and an instruction: InstructPix2Pix), "depth" (a picture and its depth).
         detail: More about its kind, in words: "LoCon", "SD 3.5 medium".
         words: The vocabulary it knows, when it publishes one; empty means any.
-        control_type: Of a union ControlNet: the types that its maps may be.
+        control_type: Of a ControlNet that has to know what its maps show: the types that they may be.
         notes: By its maker or owner: plain text, up to 4,000 characters.
         trigger_words: To be written into the prompt for it.
         scheduler: The class of a folder's scheduler, which may speak of a method of distillation: "LCMScheduler".

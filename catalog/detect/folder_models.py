@@ -71,7 +71,12 @@ def describe_control(found: Found) -> ModelEntry:
         return _with_problem(found, "ip_adapter", error)
     ref = ModelRef(kind=model.kind, name=found.name, family=model.family, fingerprint=model.fingerprint)
     return ModelEntry(
-        ref, found.path, title=last_part(found.name), control_type=model.control_type, size_bytes=_size(model.weights)
+        ref,
+        found.path,
+        title=last_part(found.name),
+        control_type=model.control_type,
+        detail=model.detail,
+        size_bytes=_size(model.weights),
     )
 
 

@@ -227,6 +227,8 @@ class Family:
         metadata_names: Beginnings of what trainers and other programs call it; the longest of all families counts.
         pipeline, transformer: Beginning of diffusers' pipeline class, and its transformer class, where these tell.
         claims_control: Whether a header is that of one of its ControlNets, where its transformer shows in it.
+        controlnet: What such a ControlNet is, by its header or its folder's configuration; None where none is run.
+        controlnet_detail: By the detail of a checkpoint, that of the ControlNets that fit it.
     """
 
     id: str
@@ -260,6 +262,8 @@ class Family:
     transformer: str = ""
     transformer_lora: TransformerLora = TransformerLora()
     claims_control: Callable[[Tensors], bool] | None = None
+    controlnet: Callable[[Tensors | None, Mapping[str, object]], Sniffed] | None = None
+    controlnet_detail: Callable[[str], str] | None = None
 
     @property
     def components(self) -> tuple[str, ...]:

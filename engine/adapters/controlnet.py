@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import ControlNetUnionModel
+from diffusers import ControlNetUnionModel, SD3ControlNetModel
 from PIL import Image
 from torch import Tensor, nn
 
@@ -19,13 +19,18 @@ from catalog.detect.control_models import LABELS, UNION_CONTROL_TYPES, union_typ
 from catalog.preprocessors import get_preprocessor
 from contract.errors import InvalidRecipe
 from contract.recipe import Control, ImageRef, Recipe
-from contract.values import Tiling
+from engine.adapters.control_units import Unit, acts_on, pad_uncond, uncond_count
+from engine.adapters.controlnet_xs import ControlNetXS, facts_of_xs
+from engine.adapters.joint_controlnet import control_latents, joint_residuals
+from engine.adapters.lllite import LLLite
+from engine.adapters.reference import Reference
 from engine.device.devices import Device
 from engine.device.evaluations import Evaluate, Outputs
 from engine.device.wrapped_padding import wrapped_padding
 from engine.images.image_io import fit, open_input
 from engine.images.inpaint_region import InpaintRegion
 from engine.images.preprocessors import Preprocessors, pixel_perfect_resolution
+from engine.images.vae import encode
 from engine.models.bundle import Bundle
 from engine.sampling.denoise import Conditions, ControlResiduals, Controls, Span
 
@@ -33,38 +38,11 @@ Size = tuple[int, int]  # width, height
 # Mode "prompt" weakens early down blocks most, as A1111's extension does (12 residuals and the mid block's).
 _FADE, _DEEPEST = 0.825, 12
 _ADAPTER_FADE = (0.25, 0.62, 0.825, 1.0)
+_OTHERS = (SD3ControlNetModel, LLLite, ControlNetXS, Reference)  # which have no residuals for the blocks of a U-Net
+_HOLE, _UNION_HOLE = -1.0, 0.0  # what an inpainting ControlNet is shown under a mask; xinsir's union sees black
 # What must be equal in a ControlNet and the U-Net for its residuals to fit.
+_SAME_OF_TRANSFORMERS = ("num_attention_heads", "attention_head_dim", "patch_size", "in_channels")
 _SAME = ("cross_attention_dim", "block_out_channels", "layers_per_block")
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """One control at one size.
-
-    Attributes:
-        hint: (1, 3 or 1, H, W), 0..1 (-1 where a mask cuts it out), in the device's precision.
-        type: Of a union model: which of its control types the map is.
-        features: Of a T2I-Adapter, weighted: (1, C, h, w) for each down block.
-        evaluate: Of a ControlNet's bundle; None evaluates the net itself.
-        tiling: The axes around which the net itself is evaluated with wrapped padding.
-    """
-
-    control: Control
-    net: nn.Module
-    hint: Tensor
-    type: int | None = None
-    features: tuple[Tensor, ...] = ()
-    evaluate: Evaluate | None = None
-    tiling: Tiling | None = None
-
-    def is_active(self, span: Span) -> bool:
-        """Whether it acts in a part of the run, as the stock pipelines count."""
-        return span[0] >= self.control.start and span[1] <= self.control.end
-
-    @property
-    def skips_uncond(self) -> bool:
-        """Whether it is kept from the negative prompt's part of the batch."""
-        return self.control.mode == "control" or bool(getattr(self.net.config, "global_pool_conditions", False))
 
 
 @dataclass(slots=True)
@@ -96,6 +74,12 @@ class ControlSet:
         size = (recipe.width, recipe.height)
         units = []
         for control, net in zip(recipe.controls, self.nets, strict=True):
+            if isinstance(net, Reference):
+                image = open_input(ImageRef(sha256=control.image.sha256), self.images)
+                hint = encode(fit(image, size, control.resize), bundle)
+                units.append(Unit(control, net, hint, tiling=recipe.tiling))
+                continue
+            assert control.model is not None
             check_control_fits(control, net, bundle)
             if get_preprocessor(control.preprocessor).needs_mask:
                 # The init image with -1 where the mask is: what inpainting ControlNets were trained on. A hires pass
@@ -106,9 +90,14 @@ class ControlSet:
                         "Add one, or choose another preprocessor.",
                         field="controls.preprocessor",
                     )
-                hint = _as_hint(fit(region.image, size, "stretch"), bundle.device)
-                hidden = torch.from_numpy(np.array(region.mask >= 0.5)).to(hint.device)
-                hint = hint.masked_fill(hidden, -1.0)
+                shown = fit(region.image, size, "stretch")
+                hidden = torch.from_numpy(np.array(region.mask >= 0.5))
+                if isinstance(net, SD3ControlNetModel):
+                    hint = control_latents(control, net, shown, bundle, hidden)
+                else:
+                    hint = _as_hint(shown, bundle.device)
+                    hole = _UNION_HOLE if isinstance(net, ControlNetUnionModel) else _HOLE
+                    hint = hint.masked_fill(hidden.to(hint.device), hole)
                 units.append(self._unit(control, net, hint, recipe))
                 continue
             control_map = self._control_map(control, size)
@@ -119,13 +108,17 @@ class ControlSet:
             if control.model.kind == "t2i_adapter":
                 with wrapped_padding(recipe.tiling):
                     units.append(_adapter_unit(control, net, control_map, bundle.device))
+            elif isinstance(net, SD3ControlNetModel):
+                units.append(self._unit(control, net, control_latents(control, net, control_map, bundle), recipe))
             else:
                 units.append(self._unit(control, net, _as_hint(control_map, bundle.device), recipe))
         return tuple(units)
 
     def _unit(self, control: Control, net: nn.Module, hint: Tensor, recipe: Recipe) -> Unit:
         evaluate = self.evaluate.get(net)
-        return Unit(control, net, hint, _union_type(control, net), evaluate=evaluate, tiling=recipe.tiling)
+        embeds = net.embed(hint) if isinstance(net, (LLLite, ControlNetXS)) else {}
+        union_type = _union_type(control, net)
+        return Unit(control, net, hint, union_type, embeds=embeds, evaluate=evaluate, tiling=recipe.tiling)
 
     def _control_map(self, control: Control, size: Size) -> Image.Image:
         """Made once for all passes and images of a job."""
@@ -154,10 +147,16 @@ def check_control_fits(control: Control, net: nn.Module, bundle: Bundle) -> None
     Raises:
         InvalidRecipe: names both, and what differs.
     """
-    unet: Any = bundle.modules["unet"].config
+    unet: Any = bundle.modules[bundle.family.facts.denoiser].config
     config: Any = net.config
+    assert control.model is not None
     facts: list[tuple[str, object, object]] = []
-    if control.model.kind == "controlnet":
+    if isinstance(net, SD3ControlNetModel):
+        for name in _SAME_OF_TRANSFORMERS:
+            facts.append((name, getattr(config, name), getattr(unet, name)))
+    elif isinstance(net, ControlNetXS):
+        facts += [(name, *pair) for name, pair in facts_of_xs(net.adapter, bundle.modules["unet"]).items()]
+    elif control.model.kind == "controlnet" and not isinstance(net, LLLite):
         for name in _SAME:
             facts.append((name, getattr(config, name), getattr(unet, name)))
         # Blocks with attention and without make residuals of the same shapes, so either fits the other.
@@ -188,6 +187,7 @@ def _shown(value: object) -> str:
 def _union_type(control: Control, net: nn.Module) -> int | None:
     if not isinstance(net, ControlNetUnionModel):
         return None
+    assert control.model is not None
     known = UNION_CONTROL_TYPES[: net.config.num_control_type]
     return union_type_index(f"{LABELS['controlnet']} “{control.model.name}”", known, control)
 
@@ -218,32 +218,52 @@ def _adapter_unit(control: Control, net: nn.Module, image: Image.Image, device: 
     return Unit(control, net, hint, features=tuple(features))
 
 
-def controls_of(units: Sequence[Unit], device: Device) -> Controls | None:
+def controls_of(units: Sequence[Unit], bundle: Bundle) -> Controls | None:
     """What the loop calls at each model evaluation; None where there is nothing to add."""
     if not units:
         return None
     # Units that share a union model and a mode go through it together; every other one alone.
+    device = bundle.device
     calls: dict[object, list[Unit]] = {}
+    joint = [unit for unit in units if isinstance(unit.net, SD3ControlNetModel)]
     adapters = [unit for unit in units if unit.features]
+    within = [(unit, unit.net) for unit in units if isinstance(unit.net, (LLLite, ControlNetXS))]
+    references = [unit for unit in units if isinstance(unit.net, Reference)]
     for number, unit in enumerate(units):
-        if not unit.features:
+        if not (unit.features or isinstance(unit.net, _OTHERS)):
             key = number if unit.type is None else (id(unit.net), unit.control.mode)
             calls.setdefault(key, []).append(unit)
 
     def controls(batch: Tensor, t: Tensor, conditions: Conditions, span: Span) -> ControlResiduals | None:
         residuals: list[list[Tensor]] = []
         for sharing in calls.values():
-            active = [unit for unit in sharing if unit.is_active(span) and _acts_on(unit, batch, conditions)]
+            active = [unit for unit in sharing if unit.is_active(span) and acts_on(unit, batch, conditions)]
             if active:
                 residuals.append(_controlnet_residuals(active, batch.to(device.dtype), t, conditions))
         features: list[list[Tensor]] = []
         for unit in adapters:
-            if unit.is_active(span) and _acts_on(unit, batch, conditions):
-                skipped = _uncond_count(unit, batch, conditions)
+            if unit.is_active(span) and acts_on(unit, batch, conditions):
+                skipped = uncond_count(unit, batch, conditions)
                 padded = []
                 for feature in unit.features:
                     padded.append(pad_uncond(feature.expand(batch.shape[0] - skipped, -1, -1, -1), skipped))
                 features.append(padded)
+        for _, net in within:
+            net.rest()
+        for unit in references:
+            assert isinstance(unit.net, Reference)
+            unit.net.forget()
+            if unit.is_active(span):
+                unit.net.look(unit, batch.to(device.dtype), t, conditions, bundle)
+        for unit, net in within:
+            if unit.is_active(span) and acts_on(unit, batch, conditions):
+                net.act(unit, batch, conditions)
+        in_joint = []
+        for unit in joint:
+            if unit.is_active(span) and acts_on(unit, batch, conditions):
+                in_joint.append(joint_residuals(unit, batch.to(device.dtype), t, conditions, bundle))
+        if in_joint:
+            return ControlResiduals(joint_blocks=tuple(_sums(in_joint)))
         if not residuals and not features:
             return None
         adapter_features = tuple(_sums(features))
@@ -283,7 +303,7 @@ class ControlNetCall:
 def _controlnet_residuals(units: Sequence[Unit], batch: Tensor, t: Tensor, conditions: Conditions) -> list[Tensor]:
     """One call of a ControlNet: residuals of the down blocks, then of the mid block, for the whole batch."""
     first = units[0]
-    skipped = _uncond_count(first, batch, conditions)
+    skipped = uncond_count(first, batch, conditions)
     latents = batch[skipped:]
     count = latents.shape[0]
     inputs: dict[str, object]
@@ -310,7 +330,7 @@ def _controlnet_residuals(units: Sequence[Unit], batch: Tensor, t: Tensor, condi
     if first.evaluate is not None and first.type is None and not first.skips_uncond:
         added = conditions.added or {}
         tensors = (latents, t, conditions.prompt_embeds, first.hint.expand(count, -1, -1, -1), *added.values())
-        evaluated = first.evaluate(first.control.model.kind, ControlNetCall(tuple(added)), *tensors)
+        evaluated = first.evaluate("controlnet", ControlNetCall(tuple(added)), *tensors)
         outputs = [residual * first.control.weight for residual in evaluated]
     else:
         with wrapped_padding(first.tiling):
@@ -329,24 +349,6 @@ def _controlnet_residuals(units: Sequence[Unit], batch: Tensor, t: Tensor, condi
             residual = residual * _FADE ** (_DEEPEST - depth)
         residuals.append(pad_uncond(residual, skipped))
     return residuals
-
-
-def _uncond_count(unit: Unit, batch: Tensor, conditions: Conditions) -> int:
-    """How many entries at the beginning of the batch, those of the negative prompt, a unit skips."""
-    return batch.shape[0] - len(conditions.weights) if unit.skips_uncond else 0
-
-
-def _acts_on(unit: Unit, batch: Tensor, conditions: Conditions) -> bool:
-    """Whether there are entries that a unit does not skip: guidance may evaluate the negative prompt alone."""
-    return _uncond_count(unit, batch, conditions) < batch.shape[0]
-
-
-def pad_uncond(residual: Tensor, skipped: int) -> Tensor:
-    """Put zeros in the place of the uncond entries that were skipped."""
-    if not skipped:
-        return residual
-    zeros = torch.zeros_like(residual[:1]).expand(skipped, *residual.shape[1:])
-    return torch.cat([zeros, residual])
 
 
 def _sums(of_units: Sequence[Sequence[Tensor]]) -> list[Tensor]:

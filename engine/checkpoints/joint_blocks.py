@@ -1,4 +1,4 @@
-"""SD 3's transformer by its original keys: a table of diffusers' modules, read both ways; and its configuration.
+"""SD 3's transformer and its ControlNets by original keys: a table of diffusers' modules; and their configurations.
 
 In original files q, k and v are one tensor, and the last norms have scale and shift the other way round.
 """
@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from catalog.detect.control_models import TRANSFORMER_CLASS
 from engine.checkpoints.infer_config import Shapes, count_children
 from engine.checkpoints.key_maps import UNET, Slices
 from engine.weights.reading import TensorSlice
@@ -141,4 +142,71 @@ def transformer_config(shapes: Shapes) -> dict[str, Any]:
         "pos_embed_max_size": round(shapes["pos_embed.pos_embed"][1] ** 0.5),
         "dual_attention_layers": tuple(dual),
         "qk_norm": "rms_norm" if "transformer_blocks.0.attn.norm_q.weight" in shapes else None,
+    }
+
+
+# The same of the blocks of SD 3.5 large's ControlNets, which see no prompt.
+_IN_SINGLE_BLOCK: Mapping[str, tuple[str, int]] = MappingProxyType(
+    {
+        "attn.to_q": ("attn.qkv", 0),
+        "attn.to_k": ("attn.qkv", 1),
+        "attn.to_v": ("attn.qkv", 2),
+        "attn.to_out.0": ("attn.proj", _WHOLE),
+        "ff.net.0.proj": ("mlp.fc1", _WHOLE),
+        "ff.net.2": ("mlp.fc2", _WHOLE),
+        "norm1.linear": ("adaLN_modulation.1", _WHOLE),
+    }
+)
+_NOT_RUN = ("control_type", "pos_embed.")  # what some files of these have beside the net
+
+
+def controlnet_slices(names: Collection[str]) -> Slices:
+    """A ControlNet with diffusers' keys, or Stability's of SD 3.5 large. A key that is not known keeps its name."""
+    if "transformer_blocks.0.attn.qkv.weight" not in names:
+        return {name: TensorSlice(name) for name in names}
+    found: Slices = {}
+    for name in names:
+        module, _, leaf = name.rpartition(".")
+        _, number, inner = [*module.split(".", 2), "", ""][:3]
+        pieces = [(new, third) for new, (original, third) in _IN_SINGLE_BLOCK.items() if original == inner]
+        if module.startswith("transformer_blocks.") and pieces:
+            for new, third in pieces:
+                share = (0, 1) if third == _WHOLE else (third, 3)
+                found[f"transformer_blocks.{number}.{new}.{leaf}"] = TensorSlice(name, share=share)
+        elif not name.startswith(_NOT_RUN):
+            found[name] = TensorSlice(name)
+    return found
+
+
+def controlnet_config(shapes: Shapes) -> dict[str, Any]:
+    """The configuration of a ControlNet whose tensors have these (diffusers') names and shapes.
+
+    Raises:
+        KeyError, IndexError: it lacks a tensor, or one has too few dimensions.
+    """
+    width, layers = shapes["controlnet_blocks.0.weight"][0], count_children(shapes, "controlnet_blocks.")
+    has_prompt, has_positions = "context_embedder.weight" in shapes, "pos_embed.proj.weight" in shapes
+    _, taken, patch = shapes["pos_embed_input.proj.weight"][:3]
+    channels = shapes["pos_embed.proj.weight"][1] if has_positions else taken
+    dual = [number for number in range(layers) if f"transformer_blocks.{number}.attn2.to_q.weight" in shapes]
+    return {
+        "_class_name": TRANSFORMER_CLASS,
+        "sample_size": _SAMPLE_SIDE,
+        "patch_size": patch,
+        "in_channels": channels,
+        "out_channels": channels,
+        "extra_conditioning_channels": taken - channels,
+        "num_layers": layers,
+        "attention_head_dim": _HEAD_CHANNELS,
+        "num_attention_heads": width // _HEAD_CHANNELS,
+        "joint_attention_dim": shapes["context_embedder.weight"][1] if has_prompt else None,
+        "caption_projection_dim": width,
+        "pooled_projection_dim": shapes["time_text_embed.text_embedder.linear_1.weight"][1],
+        "pos_embed_max_size": round(shapes["pos_embed.pos_embed"][1] ** 0.5) if has_positions else None,
+        "pos_embed_type": "sincos" if has_positions else None,
+        "use_pos_embed": has_positions,
+        "dual_attention_layers": tuple(dual),
+        "qk_norm": "rms_norm" if "transformer_blocks.0.attn.norm_q.weight" in shapes else None,
+        # Those that see the prompt, InstantX's and what is made like them, were trained without its pooled embeds.
+        "force_zeros_for_pooled_projection": has_prompt,
     }

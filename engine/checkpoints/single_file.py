@@ -11,6 +11,7 @@ from pathlib import Path
 from catalog.families.family import Family, TextEncoder
 from catalog.files.headers import TensorInfo
 from contract.errors import ModelProblem
+from engine.checkpoints import joint_blocks
 from engine.checkpoints.component import Config
 from engine.checkpoints.edm import latent_statistics
 from engine.checkpoints.infer_config import (
@@ -83,7 +84,10 @@ def controlnet_file(file: Path, header: Header, facts: Family) -> tuple[Config, 
     Raises:
         ModelProblem: it is not one.
     """
-    assert facts.unet is not None
+    if facts.unet is None:
+        with blame_shapes(file):
+            slices = joint_blocks.controlnet_slices(header)
+            return joint_blocks.controlnet_config(shapes_of(slices, header)), slices
     slices = controlnet_slices(header)
     with blame_shapes(file):
         return controlnet_config(shapes_of(slices, header), facts.unet), slices

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKL, SD3Transformer2DModel
+from diffusers import AutoencoderKL, SD3ControlNetModel, SD3Transformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
@@ -42,15 +42,28 @@ def build_text_encoder(config: Config) -> nn.Module:
 
 def build_transformer(config: Config) -> nn.Module:
     """Noisy latents (B, C, h, w), timesteps, prompt embeds, pooled ones -> the velocity (B, C, h, w)."""
-    # Its table of positions comes from the file. To compute one takes seconds, and gigabytes.
-    side = config["pos_embed_max_size"]
     module: Any = SD3Transformer2DModel.from_config({**config, "pos_embed_max_size": 1})
+    _without_table(module, config["pos_embed_max_size"])
+    built: nn.Module = module
+    return built
+
+
+def build_transformer_controlnet(config: Config) -> nn.Module:
+    """Embedded latents and a control image's latents (B, C, h, w) -> a residual for each of its blocks."""
+    side = config.get("pos_embed_max_size", 96) if config.get("use_pos_embed", True) else None
+    module: Any = SD3ControlNetModel.from_config({**config, "pos_embed_max_size": 1 if side else None})
+    if side:
+        _without_table(module, side)
+    built: nn.Module = module
+    return built
+
+
+def _without_table(module: Any, side: int) -> None:
+    """A table of positions that comes from the file: to compute one takes seconds, and gigabytes."""
     places = module.pos_embed
     places.pos_embed_max_size = side
     places.pos_embed = torch.empty(1, side**2, module.inner_dim, device="meta")
     module.register_to_config(pos_embed_max_size=side)
-    built: nn.Module = module
-    return built
 
 
 def build_vae(config: Config) -> nn.Module:
@@ -157,6 +170,8 @@ class StableDiffusion3:
                     f"This model paints at most {limit:,} pixels a side.", "Ask for a smaller picture.", field="width"
                 )
             tensors = [conditions.prompt_embeds, conditions.added["pooled_projections"]]
+            if residuals is not None:
+                tensors += residuals.joint_blocks
             if in_float32:
                 with torch.inference_mode(), float32_layers(transformer):
                     wide = [one.float() for one in tensors]

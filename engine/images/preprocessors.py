@@ -63,7 +63,7 @@ class Preprocessors:
             resolution: Pixels of the shorter side that it works at; None: the preprocessor's own.
             low, high: Its thresholds; None: its own.
         Returns:
-            RGB, of about the image's shape; the image itself where the preprocessor is none or needs a mask.
+            RGB, of about the image's shape; the image itself where there is no map to make.
         Raises:
             InvalidRecipe: there is no such preprocessor.
             ModelProblem: its files are missing.
@@ -71,7 +71,7 @@ class Preprocessors:
             JobError: it failed.
         """
         chosen = get_preprocessor(name)
-        if chosen.id == NONE or chosen.needs_mask:
+        if chosen.id == NONE or chosen.needs_mask or not chosen.needs_model:
             return image
         refuse_missing(chosen, self.folders)
         resolution = resolution or RESOLUTION

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel, ControlNetUnionModel, T2IAdapter
+from diffusers import ControlNetModel, ControlNetUnionModel, ControlNetXSAdapter, T2IAdapter
 from torch import nn
 from transformers import CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from catalog.detect.control_models import UNION_CLASS
+from catalog.detect.control_models import TRANSFORMER_CLASS, UNION_CLASS, XS_CLASS, acts_in_unet
 from catalog.detect.pipelines import Pipeline
 from catalog.detect.quantized import without_companions
 from catalog.detect.text_encoders import find_encoders
@@ -32,6 +32,7 @@ from engine.checkpoints.t5 import t5_component
 from engine.checkpoints.tokenizers import END, PADDING_OPEN, ClipTokenizers, read_tokenizer
 from engine.families import builder_of, family_of
 from engine.families.family import ModelFamily
+from engine.families.sd3 import build_transformer_controlnet
 from engine.weights.named_tensors import NamedTensors
 
 
@@ -54,6 +55,8 @@ def components_of(ref: ModelRef, path: Path) -> dict[str, Component]:
         build = build_controlnet if ref.kind == "controlnet" else build_t2i_adapter
         if path.is_dir():
             return {ref.kind: _folder_component(path, build)}
+        if acts_in_unet(read_header(path)):
+            return {ref.kind: _named_tensors(path)}
         read = controlnet_file if ref.kind == "controlnet" else t2i_adapter_file
         config, slices = read(path, without_companions(read_header(path)), family.facts)
         return {ref.kind: Component(config, build, lambda: (path,), slices)}
@@ -126,7 +129,12 @@ def zeroes_empty_prompt(ref: ModelRef, path: Path) -> bool:
 
 
 def build_controlnet(config: Config) -> nn.Module:
-    """A ControlNet, or a union of several."""
+    """A ControlNet, or a union of several, of a U-Net or a transformer."""
+    if config.get("_class_name") == TRANSFORMER_CLASS:
+        return build_transformer_controlnet(config)
+    if config.get("_class_name") == XS_CLASS:
+        adapter: nn.Module = ControlNetXSAdapter.from_config(dict(config))
+        return adapter
     kind = ControlNetUnionModel if config.get("_class_name") == UNION_CLASS else ControlNetModel
     module: nn.Module = kind.from_config(dict(config))
     return module

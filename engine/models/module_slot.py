@@ -337,7 +337,8 @@ def build(shape: str, components: Mapping[str, Component], device: Device) -> Mo
     for name, component in components.items():
         modules[name] = on_meta(name, component.build, component.config)
         dtypes[name] = component.dtype or own_dtypes.get(name, device.dtype)
-        if device.storage_dtype is not None and dtypes[name] == torch.float32 and name not in _NEVER_STORED_IN_HALF:
+        is_run = name not in _NEVER_STORED_IN_HALF and not isinstance(modules[name], NamedTensors)
+        if device.storage_dtype is not None and dtypes[name] == torch.float32 and is_run:
             stored_dtypes[name] = device.storage_dtype
     limit = PINNED_SEGMENT_BYTES if device.pins_memory else None
     layout = lay_out(modules, dtypes | stored_dtypes, channels_last=device.channels_last, segment_limit=limit)

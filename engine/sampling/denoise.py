@@ -76,19 +76,21 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class ControlResiduals:
-    """What controls add to one evaluation of the U-Net, with the batch of its latents.
+    """What controls add to one evaluation of the denoiser, with the batch of its latents.
 
     Attributes:
         down_block: Of ControlNets: one residual for each skip connection.
         mid_block: Of ControlNets: the residual of the middle block.
         adapter_features: Of T2I-Adapters: one feature map for each down block.
         image_embeds: Of IP-Adapters, in the order in which they were loaded into the U-Net: (batch, 1, …) each.
+        joint_blocks: Of ControlNets of a transformer: (batch, patches, width) for each of its blocks.
     """
 
     down_block: tuple[Tensor, ...] = ()
     mid_block: Tensor | None = None
     adapter_features: tuple[Tensor, ...] = ()
     image_embeds: tuple[Tensor, ...] = ()
+    joint_blocks: tuple[Tensor, ...] = ()
 
 
 Predict = Callable[[Tensor, Tensor, Conditions, ControlResiduals | None], Tensor]

@@ -117,7 +117,7 @@ def part_pairs(recipe: Recipe) -> dict[str, object]:
     for control in recipe.controls:
         unit: dict[str, object] = {
             "Module": control.preprocessor,
-            "Model": _with_hash(control.model, _UNIT_DIGITS),
+            "Model": _with_hash(control.model, _UNIT_DIGITS) if control.model else "None",
             "Weight": format_number(control.weight),
             "Resize Mode": RESIZES[control.resize],
             "Processor Res": control.resolution,

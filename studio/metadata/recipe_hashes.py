@@ -27,6 +27,8 @@ def with_hashes(recipe: Recipe, known: Mapping[str, str]) -> Recipe:
         return _hashed(ref, known)
 
     def hash_part(use: Used) -> Used:
+        if use.model is None:
+            return use
         return use.model_copy(update={"model": _hashed(use.model, known)})
 
     changes: dict[str, object] = {

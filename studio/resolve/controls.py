@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from catalog.detect.control_models import LABELS, refuse_other_family, union_type_index
+from catalog.detect.control_models import INPAINT_TYPE, LABELS, WITHIN_UNET, refuse_other_family, union_type_index
 from catalog.detect.ip_adapters import FACE_PACK, face_root, is_of_face
+from catalog.families import FAMILIES
 from catalog.models import ModelEntry
 from catalog.preprocessors import (
+    INPAINT,
     Preprocessor,
     annotator_folders,
     get_preprocessor,
@@ -38,9 +40,20 @@ def resolve_controls(draft: RecipeDraft, finder: Finder, entry: ModelEntry, size
     controls: list[Control] = []
     for index, asked in enumerate(draft.controls):
         part = f"controls.{index}"
-        model = _control_model(asked.model, ("controlnet", "t2i_adapter"), part, finder, entry)
         preprocessor = _require_preprocessor(asked.preprocessor, finder.models.folders, f"{part}.preprocessor")
         refuse_thresholds(preprocessor, asked.low, asked.high, part)
+        if not preprocessor.needs_model:
+            _refuse_reference(draft, index, preprocessor, entry)
+            changes = {"model": None, "preprocessor": preprocessor.id}
+            controls.append(Control.model_validate({**dict(asked), **changes}))
+            continue
+        if asked.model is None:
+            raise InvalidRecipe(
+                f"{LABELS['controlnet']} {index + 1} has no control model.",
+                "Choose one, or a preprocessor “Reference”, which needs none.",
+                field=f"{part}.model",
+            )
+        model = _control_model(asked.model, ("controlnet", "t2i_adapter"), part, finder, entry)
         if preprocessor.needs_mask and not has_mask:
             raise InvalidRecipe(
                 f"“{preprocessor.label}” shows what a mask hides, and there is no mask.",
@@ -51,12 +64,68 @@ def resolve_controls(draft: RecipeDraft, finder: Finder, entry: ModelEntry, size
         if size:
             refuse_shape(preprocessor, size, asked.resolution, f"{part}.image")
         control = Control.model_validate({**dict(asked), "model": model, "preprocessor": preprocessor.id})
-        union = finder.models.find(model.name, "controlnet")
-        if union and union.control_type:
-            name = f"{LABELS['controlnet']} “{union.title}”"
-            union_type_index(name, union.control_type, control, f"{part}.control_type")
+        found = finder.models.find(model.name, "controlnet")
+        if found is not None:
+            _refuse_unfit(found, entry, preprocessor, part)
+            if found.detail in WITHIN_UNET and asked.mode == "prompt":
+                raise InvalidRecipe(
+                    f"“{found.title}” is a {found.detail}, for which there is no mode “prompt”.",
+                    "Use “balanced”, or less weight.",
+                    field=f"{part}.mode",
+                )
+            if found.control_type:
+                name = f"{LABELS['controlnet']} “{found.title}”"
+                union_type_index(name, found.control_type, control, f"{part}.control_type")
         controls.append(control)
     return tuple(controls)
+
+
+def _refuse_reference(draft: RecipeDraft, index: int, preprocessor: Preprocessor, checkpoint: ModelEntry) -> None:
+    """Refuse a picture that the result takes after where it can't.
+
+    Raises:
+        InvalidRecipe: names what it does not go with.
+    """
+    part = f"controls.{index}"
+    earlier = [get_preprocessor(control.preprocessor) for control in draft.controls[:index]]
+    reason, hint = "", "Remove one of the two."
+    if FAMILIES[checkpoint.ref.family].unet is None or checkpoint.variant != "text":
+        reason, hint = f"“{checkpoint.title}”", "Use another model, or remove it."
+    elif not all(other.needs_model for other in earlier):
+        reason = "another reference"
+    elif draft.ip_adapters:
+        reason = "a picture as prompt"
+    elif draft.regions:
+        reason = "regions"
+    if reason:
+        raise InvalidRecipe(f"“{preprocessor.label}” does not go with {reason}.", hint, field=f"{part}.preprocessor")
+
+
+def _refuse_unfit(net: ModelEntry, checkpoint: ModelEntry, preprocessor: Preprocessor, part: str) -> None:
+    """Refuse a ControlNet of a transformer of another size, or shown what it was not trained on.
+
+    Raises:
+        InvalidRecipe: names the two that don't go together.
+    """
+    facts = FAMILIES[checkpoint.ref.family]
+    if facts.controlnet_detail is None:
+        return
+    fitting = facts.controlnet_detail(checkpoint.detail)
+    if net.detail and checkpoint.detail and net.detail != fitting:
+        raise InvalidRecipe(
+            f"{LABELS['controlnet']} “{net.title}” is {net.detail}; “{checkpoint.title}” is {checkpoint.detail}.",
+            f"Pick a {LABELS['controlnet']} {fitting}.",
+            field=f"{part}.model",
+        )
+    if preprocessor.needs_mask != (net.control_type == (INPAINT_TYPE,)):
+        wants = "shows what a mask hides, which" if preprocessor.needs_mask else "hides nothing:"
+        does = "was not trained on" if preprocessor.needs_mask else "was trained on what a mask hides"
+        other = "another preprocessor" if preprocessor.needs_mask else f"“{get_preprocessor(INPAINT).label}”"
+        raise InvalidRecipe(
+            f"“{preprocessor.label}” {wants} {LABELS['controlnet']} “{net.title}” {does}.",
+            f"Choose {other}.",
+            field=f"{part}.preprocessor",
+        )
 
 
 def _require_preprocessor(name: str, folders: Sequence[Path], field: str) -> Preprocessor:
@@ -116,9 +185,10 @@ def resolve_preprocess(task: Preprocess, models: ModelList, size_of: SizeOf) -> 
     found = _require_preprocessor(task.preprocessor, models.folders, "preprocessor")
     refuse_thresholds(found, task.low, task.high, "")
     refuse_shape(found, size, task.resolution, "image")
-    if found.needs_mask:
+    if found.needs_mask or not found.needs_model:
+        shows = "what the mask of a job hides" if found.needs_mask else "the picture itself"
         raise InvalidRecipe(
-            f"“{found.label}” has no preview: it shows what the mask of a job hides.",
+            f"“{found.label}” has no preview: it shows {shows}.",
             "Choose another preprocessor.",
             field="preprocessor",
         )

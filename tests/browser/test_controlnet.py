@@ -78,6 +78,21 @@ def test_a_union_model_is_told_what_the_map_shows(there: Visitor, tmp_path: Path
     assert painted(there.site)[-1].controls[0].control_type == "depth"
 
 
+def test_a_reference_needs_no_model(there: Visitor, tmp_path: Path) -> None:
+    page = there.page
+    bring(page, "control-section", picture_file(tmp_path))
+    select(page, "Preprocessor").select_option("reference_only")
+    expect(select(page, "Control model")).to_be_hidden()
+    expect(page.get_by_role("button", name="Preview", exact=True)).to_be_hidden()
+    select(page, "Style fidelity").fill("0.8")
+    there.ask("a barn")
+    there.wait_for("done")
+    (control,) = painted(there.site)[-1].controls
+    assert (control.model, control.preprocessor, control.low) == (None, "reference_only", 0.8)
+    select(page, "Preprocessor").select_option("canny")
+    expect(select(page, "Control model")).to_be_visible()
+
+
 def test_a_model_of_another_family_is_named_before_the_job_is_sent(there: Visitor, tmp_path: Path) -> None:
     page = there.page
     bring(page, "control-section", picture_file(tmp_path))

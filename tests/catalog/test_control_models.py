@@ -54,6 +54,9 @@ def only(root: Path) -> ModelEntry:
         ({"cross_attention_dim": 768}, "controlnet", "sd1"),
         ({"cross_attention_dim": 1024}, "controlnet", "sd2"),
         ({"cross_attention_dim": 2048, "addition_embed_type": "text_time"}, "controlnet", "sdxl"),
+        ({"_class_name": "ControlNetXSAdapter", "cross_attention_dim": 1024}, "controlnet", "sd2"),
+        ({"_class_name": "ControlNetXSAdapter", "cross_attention_dim": 2048}, "controlnet", "sdxl"),
+        ({"_class_name": "SD3ControlNetModel", "num_attention_heads": 24}, "controlnet", "sd3"),
         ({"_class_name": "T2IAdapter", "adapter_type": "full_adapter"}, "t2i_adapter", "sd1"),
         ({"_class_name": "T2IAdapter", "adapter_type": "full_adapter_xl"}, "t2i_adapter", "sdxl"),
     ],
@@ -217,7 +220,7 @@ def write_names(path: Path, *names: str, width: int = 768) -> None:
         (("controlnet_cond_embedding.conv_in.weight", "down_blocks.0.attn2.to_k.weight"), 1024, "sd2", ""),
         (("controlnet_cond_embedding.conv_in.weight", "add_embedding.linear_1.weight"), 8, "sdxl", ""),
         (("control_model.input_hint_block.0.weight", "control_model.label_emb.0.0.weight"), 8, "unknown", "for SDXL"),
-        (("input_hint_block.0.weight", "lora_controlnet"), 8, "unknown", "Control-LoRA"),
+        (("input_hint_block.0.weight", "lora_controlnet"), 8, "sd1", ""),
     ],
 )
 def test_a_controlnet_may_be_one_file(

@@ -17,7 +17,7 @@ TOLD = {
     "FluxTransformer2DModel": ("checkpoint", "flux", False),
     "SD3Transformer2DModel": ("checkpoint", "sd3", True),
     "FluxControlNetModel": ("controlnet", "flux", False),
-    "SD3ControlNetModel": ("controlnet", "sd3", False),
+    "SD3ControlNetModel": ("controlnet", "sd3", True),
     "T2IAdapter": ("t2i_adapter", "sd1", True),
 }
 # By its defaults as wide as no family's; so it is no one's.

@@ -564,10 +564,11 @@ CASES: dict[str, Case] = {
         lambda: {
             "controlnet_blocks.0.weight": (1536, 1536),
             "pos_embed.proj.weight": (1536, 16, 2, 2),
+            "pos_embed_input.proj.weight": (1536, 16, 2, 2),
             "time_text_embed.text_embedder.linear_1.weight": (1536, 2048),
         },
         ("controlnet", "sd3"),
-        words="for SD 3",
+        {"detail": "for SD 3 and SD 3.5 medium"},
     ),
     "controlnet flux": Case(
         lambda: {
@@ -590,15 +591,29 @@ CASES: dict[str, Case] = {
     "controlnet-xs": Case(
         lambda: diffusers_controlnet(768, **{"control_to_base_for_conv_in.weight": (320, 320, 1, 1)}),
         ("controlnet", "unknown"),
-        words="ControlNet-XS",
+        words="ControlNet-XS that is one file",
     ),
     "control-lora": Case(
-        lambda: {"lora_controlnet": (), "input_hint_block.0.weight": (16, 3, 3, 3)},
-        ("controlnet", "unknown"),
-        words="Control-LoRA",
+        lambda: {"lora_controlnet": (0,), "input_hint_block.0.weight": (16, 3, 3, 3), "label_emb.0.0.up": (1280, 256)},
+        ("controlnet", "sdxl"),
+        {"detail": "Control-LoRA"},
+    ),
+    "control-lora sd1": Case(
+        lambda: {
+            "lora_controlnet": (0,),
+            "input_hint_block.0.weight": (16, 3, 3, 3),
+            "input_blocks.1.1.transformer_blocks.0.attn2.to_k.down": (128, 768),
+        },
+        ("controlnet", "sd1"),
+        {"detail": "Control-LoRA"},
     ),
     "controlnet lllite": Case(
-        lambda: {"lllite_unet_input_blocks_4_1_attn1_to_q.down.0.weight": (64, 640)},
+        lambda: {"lllite_unet_input_blocks_4_1_transformer_blocks_1_attn1_to_q.down.0.weight": (64, 640)},
+        ("controlnet", "sdxl"),
+        {"detail": "ControlNet-LLLite"},
+    ),
+    "controlnet lllite of another model": Case(
+        lambda: {"lllite_dit_blocks_4_self_attn_q_proj.down.weight": (64, 2048)},
         ("controlnet", "unknown"),
         words="LLLite",
     ),

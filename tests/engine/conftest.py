@@ -48,6 +48,7 @@ def control_entries(entries: dict[str, ModelEntry], tmp_path_factory: pytest.Tem
         "canny2": tiny_controls.build_controlnet("sd2", root / "canny2"),
         "canny_xl": tiny_controls.build_controlnet("sdxl", root / "canny_xl"),
         "union": tiny_controls.build_union(root / "union"),
+        "promax": tiny_controls.build_union(root / "promax", 21, types=8),
         "sketch": tiny_controls.build_adapter(root / "sketch"),
         "color": tiny_controls.build_adapter(root / "color", 31),
         "sketch_xl": tiny_controls.build_adapter(root / "sketch_xl"),

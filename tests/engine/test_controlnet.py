@@ -317,7 +317,7 @@ def test_rows_of_the_negative_prompt_get_zeros_in_mode_control(
             torch.inference_mode(),
         ):
             held = ControlSet(tuple(loaded.modules.values()), IMAGES, Preprocessors([], CPU.torch_device))
-            called = controls_of(held.units(recipe, bundle), CPU)
+            called = controls_of(held.units(recipe, bundle), bundle)
             assert called is not None
             residuals = called(rows, torch.tensor(500), conditions, (0.0, 0.1))
         assert isinstance(residuals, ControlResiduals)

@@ -124,7 +124,7 @@ def test_a_control_net_commutes_with_rolling(
 
             def residuals(hint: Tensor, latents: Tensor, control: Control = control) -> ControlResiduals:
                 unit = Unit(control, net, hint, None, (), wrapped(held.evaluate, tiling), tiling)
-                controls = controls_of([unit], held.device)
+                controls = controls_of([unit], held)
                 found = controls(latents, torch.tensor(500), conditions, (0.0, 0.1)) if controls else None
                 assert found is not None and found.mid_block is not None
                 return found

@@ -67,10 +67,10 @@ def unit(model: str, image: object = HINT_REF, **more: object) -> dict[str, obje
     return {"model": model, "image": image, **more}
 
 
-def cut_out() -> torch.Tensor:
-    """As the documentation of the pipeline makes a picture for an inpainting ControlNet."""
+def cut_out(hole: float = -1.0) -> torch.Tensor:
+    """As the documentation of the pipelines makes a picture for an inpainting ControlNet."""
     pixels = np.array(START).astype(np.float32) / 255
-    pixels[np.array(MASK)[..., 0] > 127] = -1
+    pixels[np.array(MASK)[..., 0] > 127] = hole
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
 
@@ -154,6 +154,35 @@ MODES: dict[str, Mode] = {
         f"{XL}UnionPipeline",
         (unit("union", control_type="depth", weight=0.9), unit("union", OTHER_REF, control_type="pose")),
         told={"control_image": [HINT, OTHER], "control_mode": [1, 0], "controlnet_conditioning_scale": [0.9, 1.0]},
+    ),
+    "union of eight types": Mode(
+        "sdxl",
+        f"{XL}UnionPipeline",
+        (
+            unit("promax", control_type="tile", weight=0.9),
+            unit("promax", OTHER_REF, control_type="normals"),
+            unit("promax", START_REF, control_type="segments", weight=0.5),
+        ),
+        told={
+            "control_image": [HINT, OTHER, START],
+            "control_mode": [6, 4, 5],
+            "controlnet_conditioning_scale": [0.9, 1.0, 0.5],
+        },
+    ),
+    "union img2img": Mode(
+        "sdxl",
+        f"{XL}UnionImg2ImgPipeline",
+        (unit("promax", control_type="tile"),),
+        start=True,
+        told={"control_image": [HINT], "control_mode": [6], "controlnet_conditioning_scale": 1.0},
+    ),
+    "union inpaint, shown the mask": Mode(
+        "sdxl",
+        f"{XL}UnionInpaintPipeline",
+        (unit("promax", preprocessor="inpaint_only"),),
+        start=True,
+        mask=True,
+        told={"control_image": [cut_out(0.0)], "control_mode": [7], "controlnet_conditioning_scale": 1.0},
     ),
     "adapter": Mode(
         "sd1",

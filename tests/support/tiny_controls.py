@@ -239,6 +239,51 @@ def build_controlnet_file(folder: Path, file: Path, *, is_diffusers: bool = Fals
     return file
 
 
+def build_control_lora(unet: nn.Module, file: Path, seed: int = 60, rank: int = 2) -> Path:
+    """A Control-LoRA for a tiny U-Net: matrices as up and down, vectors and new layers whole."""
+    with _chance(seed):
+        net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 8, 8, 8))
+        tensors = {"lora_controlnet": torch.zeros(0)}
+        for name, tensor in net.state_dict().items():
+            module, _, leaf = first_name(name).rpartition(".")
+            is_new = name.startswith("controlnet_")
+            if is_new or tensor.dim() == 1:
+                tensors[f"{module}.{leaf}"] = torch.randn_like(tensor) * (0.2 if is_new else 0.05) + tensor
+            elif not name.endswith("attn2.to_v.weight"):  # one that it leaves alone
+                columns = tensor[0].numel()
+                tensors[f"{module}.up"] = torch.randn(tensor.shape[0], rank) * 0.1
+                tensors[f"{module}.down"] = torch.randn(rank, columns).reshape(rank, *tensor.shape[1:]) * 0.1
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, file)
+    return file
+
+
+def build_lllite(unet: nn.Module, file: Path, seed: int = 70) -> Path:
+    """A ControlNet-LLLite for a tiny U-Net, before the layers that kohya's has them before."""
+    with _chance(seed):
+        tensors = {}
+        for name, module in unet.named_modules():
+            if not name.startswith(("down_blocks.", "mid_block.")) or not isinstance(module, nn.Linear):
+                continue
+            if not name.endswith(("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn2.to_q")):
+                continue
+            place = first_name(f"{name}.weight").removesuffix(".weight")
+            own = f"lllite_unet_{place.replace('.', '_')}"
+            shapes = {
+                "conditioning1.0": (4, 3, 4, 4),
+                "conditioning1.2": (8, 4, 4, 4),
+                "down.0": (5, module.in_features),
+                "mid.0": (5, 13),
+                "up.0": (module.in_features, 5),
+            }
+            for layer, shape in shapes.items():
+                tensors[f"{own}.{layer}.weight"] = torch.randn(shape) * 0.2
+                tensors[f"{own}.{layer}.bias"] = torch.randn(shape[0]) * 0.2
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, file)
+    return file
+
+
 def build_adapter_file(folder: Path, file: Path, *, is_diffusers: bool = False) -> Path:
     """The weights of a T2I-Adapter folder as one file, with diffusers' names or those of the first program."""
     net = T2IAdapter.from_pretrained(str(folder))
@@ -273,6 +318,8 @@ _FIRST_NAMES = {
     "controlnet_cond_embedding.conv_in": "input_hint_block.0",
     "controlnet_cond_embedding.conv_out": "input_hint_block.14",
     "controlnet_mid_block": "middle_block_out.0",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
 }
 _OF_RESNETS = {
     "norm1": "in_layers.0",
@@ -284,8 +331,13 @@ _OF_RESNETS = {
 }
 
 
-def _first_name(name: str) -> str:
-    """As the first programs named a tensor of a ControlNet with two layers a block."""
+def first_name(name: str, layers: int = 1) -> str:
+    """As the first programs would have named a tensor of a ControlNet of so many layers a block, without a prefix."""
+    return _first_name(name, layers).removeprefix("control_model.")
+
+
+def _first_name(name: str, layers: int = 2) -> str:
+    """As the first programs named a tensor of a ControlNet with so many layers a block."""
     module, _, leaf = name.rpartition(".")
     steps = module.split(".")
     if module in _FIRST_NAMES:
@@ -295,7 +347,7 @@ def _first_name(name: str) -> str:
     elif steps[0] == "controlnet_cond_embedding":
         new = f"input_hint_block.{2 * (int(steps[2]) + 1)}"
     elif steps[2] == "downsamplers":
-        new = f"input_blocks.{3 * (int(steps[1]) + 1)}.0.op"
+        new = f"input_blocks.{(layers + 1) * (int(steps[1]) + 1)}.0.op"
     else:
         is_middle, rest = steps[0] == "mid_block", steps[3:] if steps[0] == "mid_block" else steps[4:]
         kind, number = (steps[1], int(steps[2])) if is_middle else (steps[2], int(steps[3]))
@@ -303,6 +355,6 @@ def _first_name(name: str) -> str:
         if is_middle:
             place = f"middle_block.{2 * number if kind == 'resnets' else 1}"
         else:
-            place = f"input_blocks.{1 + 3 * int(steps[1]) + number}.{0 if kind == 'resnets' else 1}"
+            place = f"input_blocks.{1 + (layers + 1) * int(steps[1]) + number}.{0 if kind == 'resnets' else 1}"
         new = ".".join([place, *rest])
     return f"control_model.{new}.{leaf}"

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3ControlNetModel, SD3Transformer2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5Tokenizer
@@ -216,6 +216,70 @@ def original_transformer(tensors: Mapping[str, Tensor], prefix: str = "") -> dic
                 if names[0] in tensors:
                     found[f"joint_blocks.{number}.{original}.qkv.{leaf}"] = torch.cat([tensors[name] for name in names])
     return {prefix + name: tensor for name, tensor in found.items()}
+
+
+def build_controlnet(
+    folder: Path, seed: int = 50, *, is_large: bool = False, layers: int = 2, more_channels: int = 0
+) -> Path:
+    """A ControlNet for the transformer: one that sees the prompt, or as Stability's of SD 3.5 large."""
+    own = {
+        "joint_attention_dim": None,
+        "pos_embed_max_size": None,
+        "pos_embed_type": None,
+        "use_pos_embed": False,
+        "force_zeros_for_pooled_projection": False,
+    }
+    with _chance(seed):
+        net = SD3ControlNetModel(
+            **{
+                "sample_size": 16,
+                "num_layers": layers,
+                "attention_head_dim": 64,
+                "num_attention_heads": 2,
+                "joint_attention_dim": _JOINT,
+                "caption_projection_dim": 128,
+                "pooled_projection_dim": _NARROW + _WIDE,
+                "pos_embed_max_size": 12,
+                "extra_conditioning_channels": more_channels,
+                **(own if is_large else {}),
+            }
+        )
+        with torch.no_grad():
+            for weight in net.parameters():
+                weight.copy_(torch.randn_like(weight) * 0.06)
+    net.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def write_controlnet(folder: Path, file: Path) -> Path:
+    """The same as one file: with Stability's names where it is as theirs, else with diffusers'."""
+    tensors = load_file(folder / "diffusion_pytorch_model.safetensors")
+    if not json.loads((folder / "config.json").read_text("utf-8"))["use_pos_embed"]:
+        tensors = original_controlnet(tensors)
+    _save(tensors, file, torch.float32)
+    return file
+
+
+def original_controlnet(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a ControlNet of SD 3.5 large by Stability's names: q, k and v as one."""
+    in_block = {
+        "attn.to_out.0": "attn.proj",
+        "ff.net.0.proj": "mlp.fc1",
+        "ff.net.2": "mlp.fc2",
+        "norm1.linear": "adaLN_modulation.1",
+    }
+    found = {"control_type": torch.ones(1)}
+    for name, tensor in tensors.items():
+        module, _, leaf = name.rpartition(".")
+        start, inner = ".".join(module.split(".")[:2]), ".".join(module.split(".")[2:])
+        if inner == "attn.to_q":
+            three = [tensors[f"{start}.attn.to_{part}.{leaf}"] for part in "qkv"]
+            found[f"{start}.attn.qkv.{leaf}"] = torch.cat(three)
+        elif inner in in_block and start.startswith("transformer_blocks."):
+            found[f"{start}.{in_block[inner]}.{leaf}"] = tensor
+        elif inner not in ("attn.to_k", "attn.to_v"):
+            found[name] = tensor
+    return found
 
 
 def _clip_config(width: int, activation: str) -> CLIPTextConfig:

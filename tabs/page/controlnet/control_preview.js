@@ -59,7 +59,7 @@ export function makePreview(index) {
 
   form.watch(() => {
     const facts = preprocessors.find(unit()?.preprocessor);
-    root.hidden = !unit()?.image || unit().preprocessor === "none" || facts?.installed === false;
+    root.hidden = !unit()?.image || unit().preprocessor === "none" || facts?.installed === false || facts?.needs_model === false;
     const map = unit()?.map;
     shown.hidden = !map;
     if (!map) return;

@@ -10,7 +10,7 @@ import { drawButton } from "../sections/sketch_dialog.js";
 import { button, field, h, setText } from "../ui/dom.js";
 import { makeInstall } from "./control_install.js";
 import { makePreview } from "./control_preview.js";
-import { judgeControl } from "./control_units.js";
+import { judgeControl, needsModel } from "./control_units.js";
 
 const MODES = [
   ["balanced", "Balanced"],
@@ -90,6 +90,11 @@ function modelList(index, via) {
     place,
   );
   controlModels.state.later(() => box.dispatchEvent(new Event("offer")));
+  const draw = () => {
+    box.hidden = !needsModel(unitsOf("controls")[index]);
+  };
+  form.watch(draw);
+  preprocessors.state.later(draw);
   return box;
 }
 

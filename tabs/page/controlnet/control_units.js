@@ -38,12 +38,15 @@ export function takeControl(picture) {
 
 const says = (text) => ({ text, fixes: [] });
 
+/** Whether a model reads the picture of a unit; a reference is shown to the checkpoint itself. */
+export const needsModel = (unit) => preprocessors.find(unit?.preprocessor)?.needs_model !== false;
+
 /** What is wrong with one value of a unit. */
 export function judgeControl(unit, name) {
   if (isBlank(unit)) return null;
   switch (name) {
     case "model":
-      return judgeModel(unit.model);
+      return needsModel(unit) ? judgeModel(unit.model) : null;
     case "image":
       return unit.image ? null : says(NEEDS);
     case "preprocessor": {
@@ -108,6 +111,7 @@ export function writeControls(draft, values) {
     /** @type {Object<string, any>} */
     const fields = { ...unitFields("controls", unit), model: unit.model, image: refOf(unit.image) };
     const facts = preprocessors.find(unit.preprocessor);
+    if (!needsModel(unit)) delete fields.model;
     for (const name of ["low", "high"]) if (facts && !facts[name]) delete fields[name];
     if (unit.pixel_perfect || (facts && !facts.has_resolution)) delete fields.resolution;
     return fields;
@@ -123,7 +127,7 @@ export async function readControls({ controls = [] }, patch) {
       if (control[name] !== undefined && name !== "image") unit[name] = typed(control[name]);
     return {
       ...unit,
-      model: typeof control.model === "string" ? control.model : control.model.name,
+      model: typeof control.model === "string" ? control.model : (control.model?.name ?? ""),
       image: pictures[index],
     };
   });

@@ -74,7 +74,7 @@ function partRows({ init_image: start, mask, controls = [], ip_adapters = [], hi
     ],
     ...controls.map((control) => {
       const preprocessor = control.preprocessor === "none" ? "" : `, ${control.preprocessor}`;
-      return ["ControlNet", `${nameOf(control.model)} ${short(control.weight)}${preprocessor}`];
+      return ["ControlNet", `${control.model ? nameOf(control.model) : "No model"} ${short(control.weight)}${preprocessor}`];
     }),
     ...ip_adapters.map((reference) => ["Picture as prompt", `${nameOf(reference.model)} ${short(reference.weight)}`]),
     hires && ["Hires pass", `${short(hires.scale)}×, ${nameOf(hires.upscaler)}, strength ${short(hires.strength)}`],
