@@ -22,8 +22,8 @@ import torch
 
 from benchmarks.measure import Figure, Work, figure, report
 from benchmarks.overhead import bare_loop, job
-from benchmarks.shapes import MEDIUM, SD15, Shape
-from benchmarks.subjects import checkpoints
+from benchmarks.subjects.checkpoints import checkpoints
+from benchmarks.subjects.shapes import MEDIUM, SD15, Shape
 from catalog.models import ModelEntry, describe
 from contract.recipe import Recipe
 from contract.tasks import Generate

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.cuda_subjects import add_model, conditions_of, leased, our_loop
-from benchmarks.cuda_subjects import pipeline_loop as pipeline
 from benchmarks.measure import Ratio, Work, against_itself, compare
-from benchmarks.shapes import SD15, SDXL, TINY, TINY_XL, Shape
+from benchmarks.subjects.in_memory import add_model, conditions_of, leased, our_loop
+from benchmarks.subjects.in_memory import pipeline_loop as pipeline
+from benchmarks.subjects.shapes import SD15, SDXL, TINY, TINY_XL, Shape
 from contract.errors import StudioError
 from contract.recipe import LoraUse, ModelRef, Recipe
 from contract.tasks import Generate

@@ -2,8 +2,8 @@
 Also the swap on the page's own path: another model chosen, a job submitted, the time to its first step.
 
 `python -m benchmarks.loading` measures on SD 1.5-shaped checkpoints of random half-precision weights (2.1 GB each,
-4.3 GB in the CPU's float32; two are in memory at once, so 12 GB are needed). `--shape sdxl` and `--shape sd35` measure
-on those of SDXL and SD 3.5 medium (6.9 and 6.8 GB), kept in half precision, as where memory is short; two need 16 GB.
+4.3 GB in the CPU's float32; two are in memory at once, so 12 GB are needed). `--shape SDXL` and `--shape "SD 3.5
+medium"` measure on those (6.9 and 6.8 GB), kept in half precision, as where memory is short; two need 16 GB.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from safetensors import safe_open
 
 from benchmarks.jobs import READY_LIMIT_S, running
 from benchmarks.measure import Figure, Work, figure, report
-from benchmarks.shapes import MEDIUM, SD15, SD35_MEDIUM, SDXL
-from benchmarks.subjects import checkpoints
+from benchmarks.subjects.checkpoints import checkpoints
+from benchmarks.subjects.shapes import BY_NAME, SD15
 from catalog.models import ModelEntry
 from contract.events import Failed, Step
 from contract.recipe import ModelRef, RecipeDraft
@@ -36,8 +36,6 @@ from studio.studio import Studio
 from studio.workers.process import ProcessWorker
 
 FIGURES = ("4", "5", "13", "17", "page")
-SHAPES = {"medium": MEDIUM, "sd15": SD15, "sdxl": SDXL, "sd35": SD35_MEDIUM}
-LARGE = ("sdxl", "sd35")
 _WITH_TWO = {"5", "page"}
 _LOOK_S = 0.002
 
@@ -234,8 +232,8 @@ def _load(ref: ModelRef, path: str, storage: StorageChoice) -> tuple[int, ...]:
 
 def measure_all(wanted: argparse.Namespace) -> Iterator[Figure]:
     """The wanted figures, each when it is measured."""
-    storage: StorageChoice = "half" if wanted.shape in LARGE else "full"
-    with checkpoints(SHAPES[wanted.shape], 2 if _WITH_TWO & set(wanted.figures) else 1) as made_now:
+    storage: StorageChoice = "half" if BY_NAME[wanted.shape].is_xl else "full"
+    with checkpoints(BY_NAME[wanted.shape], 2 if _WITH_TWO & set(wanted.figures) else 1) as made_now:
         one, other = made_now[0], made_now[-1]
         made: dict[str, Callable[[], Figure]] = {
             "4": lambda: figure(
@@ -270,7 +268,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="the first one is dropped")
     parser.add_argument("--figures", nargs="+", default=list(FIGURES), choices=FIGURES)
-    parser.add_argument("--shape", default="sd15", choices=SHAPES, help="medium has 170 MB, to try it out")
+    parser.add_argument("--shape", default=SD15.name, choices=BY_NAME, help="medium has 170 MB, to try it out")
     wanted = parser.parse_args()
     report("loading", measure_all(wanted), wanted.shape)
 

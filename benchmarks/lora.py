@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.measure import Figure, Work, figure, report
-from benchmarks.shapes import MEDIUM, SD15, Shape
-from benchmarks.subjects import checkpoints, write_lora
+from benchmarks.subjects.checkpoints import checkpoints, write_lora
+from benchmarks.subjects.shapes import MEDIUM, SD15, Shape
 from catalog.models import ModelEntry
 from contract.recipe import LoraUse, Recipe
 from contract.tasks import Generate

@@ -20,8 +20,8 @@ from benchmarks.masks import inpaint_loop
 from benchmarks.measure import ROUNDS, Figure, Work, figure, report
 from benchmarks.regions import regional_loop
 from benchmarks.samplers import solver_steps
-from benchmarks.shapes import SD15
-from benchmarks.subjects import checkpoints
+from benchmarks.subjects.checkpoints import checkpoints
+from benchmarks.subjects.shapes import SD15
 from catalog.models import ModelEntry, describe
 from contract.recipe import Recipe
 from contract.tasks import Generate

@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.big_library import add_models, multiply_pictures
 from benchmarks.measure import Figure, report
+from benchmarks.subjects.big_library import add_models, multiply_pictures
 
 PROJECT = Path(__file__).resolve().parent.parent
 _SETTLE_S = 10.0  # hashes, the index, the list of models

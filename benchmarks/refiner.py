@@ -10,9 +10,9 @@ import statistics
 import time
 from collections.abc import Iterator
 
-from benchmarks.loading import LARGE, SHAPES
 from benchmarks.measure import Figure, quiet, report
-from benchmarks.subjects import checkpoints
+from benchmarks.subjects.checkpoints import checkpoints
+from benchmarks.subjects.shapes import BY_NAME, SD15
 from catalog.models import ModelEntry
 from contract.parts import Refiner
 from contract.recipe import Recipe
@@ -46,8 +46,8 @@ def seconds(engine: Engine, models: tuple[ModelEntry, ...], prompt: str, steps: 
 
 def switch(wanted: argparse.Namespace) -> Iterator[Figure]:
     """The figure: (with the refiner - without) / a step."""
-    storage = "half" if wanted.shape in LARGE else "full"
-    with checkpoints(SHAPES[wanted.shape], 2) as models, quiet():
+    storage = "half" if BY_NAME[wanted.shape].is_xl else "full"
+    with checkpoints(BY_NAME[wanted.shape], 2) as models, quiet():
         engine = Engine(EngineOptions(storage=storage, memory_budget_bytes=2**40))
         refiner, costs = Refiner(model=models[1].ref, at=0.5), []
         for number in range(wanted.rounds):
@@ -65,7 +65,7 @@ def switch(wanted: argparse.Namespace) -> Iterator[Figure]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="the first one is dropped")
-    parser.add_argument("--shape", default="sd15", choices=SHAPES)
+    parser.add_argument("--shape", default=SD15.name, choices=BY_NAME)
     wanted = parser.parse_args()
     report("refiner", switch(wanted), wanted.shape)
 

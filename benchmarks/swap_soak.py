@@ -23,8 +23,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.measure import RESULTS, machine
-from benchmarks.shapes import MEDIUM
-from benchmarks.subjects import checkpoints, write_lora
+from benchmarks.subjects.checkpoints import checkpoints, write_lora
+from benchmarks.subjects.shapes import MEDIUM
 from catalog.models import ModelEntry, describe
 from contract.errors import ModelProblem
 from contract.recipe import LoraUse, Recipe

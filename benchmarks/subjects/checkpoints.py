@@ -13,7 +13,7 @@ import torch
 from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 from safetensors.torch import save_file
 
-from benchmarks.shapes import SCHEDULER, Shape
+from benchmarks.subjects.shapes import SCHEDULER, Shape
 from catalog.models import ModelEntry, describe
 from engine.families import builder_of, family_of
 from tests.support.tiny import make_tokenizer

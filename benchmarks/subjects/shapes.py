@@ -31,6 +31,7 @@ class Shape:
 
     @property
     def is_xl(self) -> bool:
+        """Whether it has two text encoders; those of full size are kept in half precision on a CPU here."""
         return "text_encoder_2" in self.parts
 
 
@@ -175,3 +176,4 @@ TINY_XL = Shape(
     64,
     (64,),
 )
+BY_NAME = {shape.name: shape for shape in (MEDIUM, SD15, SDXL, SD35_MEDIUM)}

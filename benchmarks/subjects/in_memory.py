@@ -13,7 +13,7 @@ import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from torch import Tensor
 
-from benchmarks.shapes import SCHEDULER, Shape
+from benchmarks.subjects.shapes import SCHEDULER, Shape
 from contract.recipe import ModelRef, SizeConditioning
 from engine.checkpoints.component import Component
 from engine.device.card_evaluator import CardEvaluator
