@@ -1,13 +1,14 @@
 """Weights kept in fewer bits: which of a file's tensors only say how to read others, and what can't be read.
 
 What can: 8-bit floats, with or without a scale beside them, one for a tensor or one for each of its rows, as ComfyUI
-writes them (`scale_weight`, with a tensor `scaled_fp8` as a mark; later `weight_scale` with `comfy_quant`).
-`engine/weights/reading.py` reads them. Every other way is named by the tensors it leaves.
+writes them (`scale_weight`, with a tensor `scaled_fp8` as a mark; later `weight_scale` with `comfy_quant`), and most
+types of GGUF. `engine/weights/` reads them. Every other way is named by the tensors it leaves.
 """
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from catalog.files.gguf import PACKINGS
 from catalog.files.headers import TensorInfo
 from catalog.files.tensor_names import Tensors
 
@@ -17,6 +18,10 @@ _SCALES = (".scale_weight", ".weight_scale")  # of a layer, beside its weight
 _COMPANIONS = frozenset({"scale_weight", "weight_scale", "scale_input", "input_scale", "scaled_fp8", "comfy_quant"})
 _FLOATS = frozenset({"F8_E4M3", "F8_E5M2", "F16", "BF16", "F32"})
 _READ = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+# Types of GGUF that `engine/weights/packed.py` expands.
+READ_PACKINGS = frozenset(
+    {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"}
+)
 # The last step of a tensor's name -> who quantized it. The first that is there counts.
 _OTHERS: Mapping[str, str] = MappingProxyType(
     {
@@ -38,6 +43,7 @@ _OTHERS: Mapping[str, str] = MappingProxyType(
         "quant_map": "4-bit (bitsandbytes)",
     }
 )
+_UNREAD_PACKINGS = frozenset(name for name, packing in PACKINGS.items() if packing.numbers > 1) - READ_PACKINGS
 _DTYPES: Mapping[str, str] = MappingProxyType(
     {
         "F4": "4-bit floats",
@@ -91,6 +97,8 @@ def other_quantization(tensors: Tensors) -> str:
     for name, info in tensors.items():
         if info.dtype in _DTYPES:
             return _DTYPES[info.dtype]
+        if info.dtype in _UNREAD_PACKINGS:
+            return f"{info.dtype} (GGUF)"
         scale = scale_of(name, tensors) if is_scaled else None
         if scale is None:
             continue

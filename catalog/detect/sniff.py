@@ -24,7 +24,7 @@ from catalog.families import (
     vae_family,
 )
 from catalog.families.family import CheckpointHeader
-from catalog.families.ldm_checkpoints import UNET, VARIANTS, bare_unet, is_bare_unet, look_alike
+from catalog.families.ldm_checkpoints import UNET, VARIANTS, is_bare_unet, look_alike, unknown_unet
 from catalog.families.sniffed import NotAMatch, Sniffed
 from catalog.files.tensor_names import Tensors, has_fragment, has_prefix, has_suffix
 from catalog.upscalers import is_upscaler
@@ -118,7 +118,7 @@ def _sniff_checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed 
     if is_bare:
         if other:
             return _refused(other)
-        return bare_unet("unknown") if is_bare_unet(tensors) else None
+        return unknown_unet() if is_bare_unet(tensors) else None
     first = denoiser.get("input_blocks.0.0.weight")
     if first is None or len(first.shape) != 4:
         return _refused(other or "a diffusion model of a kind that is not known")

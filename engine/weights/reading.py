@@ -16,6 +16,7 @@ from torch import Tensor
 from catalog.detect.quantized import companions, scale_of, scales_rows
 from catalog.files.headers import TensorInfo, read_header
 from contract.errors import ModelProblem
+from engine.weights.packed import expanded, fills_blocks, is_finite, is_packed
 from engine.weights.weight_buffer import Layout, TensorSpec, WeightBuffer
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -33,7 +34,6 @@ DTYPES: Mapping[str, torch.dtype] = {
     "BOOL": torch.bool,
 }
 _CHUNK_BYTES = 2**22
-_HEADER_LENGTH_BYTES = 8  # before the header of a safetensors file
 _ONE_NUMBER_BYTES = 8  # a LoRA's alpha may be an integer, weights never are
 _OTHER_CONFIG = "Use the config.json that came with it."
 _OTHER_KIND = "It is damaged, or of a kind that Darkroom does not know."
@@ -185,6 +185,12 @@ def _plan_reading(label: str, tensor_slice: TensorSlice, header: Mapping[str, Te
             f"{label}: “{tensor_slice.name}” has the shape {found}; its configuration asks for {wanted}.",
             _OTHER_CONFIG if label.startswith(f"{spec.component}/") else _OTHER_KIND,
         )
+    if is_packed(info.dtype) and not fills_blocks(info.dtype, info.shape):
+        raise ModelProblem(
+            f"{label}: a block of “{tensor_slice.name}” belongs to two layers.", "Use another version of the model."
+        )
+    if spec.packing and spec.packing != info.dtype:
+        raise ModelProblem(f"{label} changed on the disk since it was chosen.", "Choose it again.")
     is_weight = _is_float(info) or (info.dtype in DTYPES and info.end - info.begin <= _ONE_NUMBER_BYTES)
     if not is_weight:
         raise ModelProblem(
@@ -202,7 +208,7 @@ def _plan_reading(label: str, tensor_slice: TensorSlice, header: Mapping[str, Te
 
 
 def _is_float(info: TensorInfo) -> bool:
-    return info.dtype in DTYPES and DTYPES[info.dtype].is_floating_point
+    return is_packed(info.dtype) or (info.dtype in DTYPES and DTYPES[info.dtype].is_floating_point)
 
 
 def _matrix_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -237,23 +243,33 @@ def fill(buffer: WeightBuffer, source: Source) -> Iterator[int]:
     """
     staging = torch.empty(_CHUNK_BYTES, dtype=torch.uint8)
     with source.path.open("rb", buffering=0) as file:
-        start = _tensors_start(file)
         for reading in source.readings:
             scale = None if reading.scale is None else read_tensor(source.path, reading.scale)
-            file.seek(start + reading.info.begin)
+            file.seek(reading.info.begin)
             is_moved = reading.slice.is_transposed or reading.slice.is_swapped
-            if scale is not None or is_moved or reading.spec.is_channels_last:
+            if reading.spec.packing:
+                _read_packed(file, buffer, reading, source)
+            elif scale is not None or is_moved or reading.spec.is_channels_last or is_packed(reading.info.dtype):
                 if staging.numel() < reading.size:
                     staging = torch.empty(reading.size, dtype=torch.uint8)
                 raw = staging[: reading.size]
                 _read_exactly(file, raw, source.label)
-                found = scaled(raw.view(DTYPES[reading.info.dtype]).view(reading.info.shape), scale)
+                found = scaled(_numbers(raw, reading.info), scale)
                 target = buffer.tensor(reading.spec)
                 target.copy_(reading.slice.arranged(found).reshape(reading.spec.shape))
                 _check_and_add(target, buffer, reading.spec, source)
             else:
                 _read_in_order(file, buffer, reading, source, staging[:_CHUNK_BYTES])
             yield reading.size
+
+
+def _read_packed(file: FileIO, buffer: WeightBuffer, reading: Reading, source: Source) -> None:
+    """Read the bytes of a tensor that stays packed."""
+    spec, raw = reading.spec, buffer.tensor(reading.spec)
+    _read_exactly(file, raw, source.label)
+    if not is_finite(raw, spec.packing):
+        raise _not_finite(source.label, spec.name)
+    buffer.sums[spec] = float(raw.sum(dtype=torch.int64))
 
 
 def _read_in_order(file: FileIO, buffer: WeightBuffer, reading: Reading, source: Source, staging: Tensor) -> None:
@@ -282,21 +298,23 @@ def scaled(weight: Tensor, scale: Tensor | None) -> Tensor:
 
 
 def read_tensor(path: Path, info: TensorInfo) -> Tensor:
-    """One tensor of a file, with its dtype and shape there.
+    """One tensor of a file, with its dtype and shape there; of a packed one its numbers, in float32.
 
     Raises:
         ModelProblem: the file ended early.
     """
     found = torch.empty(info.end - info.begin, dtype=torch.uint8)
     with path.open("rb", buffering=0) as file:
-        file.seek(_tensors_start(file) + info.begin)
+        file.seek(info.begin)
         _read_exactly(file, found, path.name)
-    return found.view(DTYPES[info.dtype]).view(info.shape)
+    return _numbers(found, info)
 
 
-def _tensors_start(file: FileIO) -> int:
-    """Where the tensors of a safetensors file begin: after its header, whose length comes first."""
-    return _HEADER_LENGTH_BYTES + int.from_bytes(file.read(_HEADER_LENGTH_BYTES), "little")
+def _numbers(raw: Tensor, info: TensorInfo) -> Tensor:
+    """The numbers of a tensor, of its bytes."""
+    if is_packed(info.dtype):
+        return expanded(raw, info.dtype, info.shape)
+    return raw.view(DTYPES[info.dtype]).view(info.shape)
 
 
 def _read_exactly(file: FileIO, target: Tensor, label: str) -> None:
@@ -315,8 +333,11 @@ def _check_and_add(tensor: Tensor, buffer: WeightBuffer, spec: TensorSpec, sourc
     # One pass without a temporary; a finite sum has only finite terms.
     total = float(tensor.sum(dtype=torch.float32))
     if not math.isfinite(total) and not tensor.isfinite().all():
-        raise ModelProblem(
-            f"{source.label}: “{spec.name}” holds NaN or infinity.",
-            "The file is damaged or was trained badly. Use another version.",
-        )
+        raise _not_finite(source.label, spec.name)
     buffer.sums[spec] = buffer.sums.get(spec, 0.0) + total
+
+
+def _not_finite(label: str, name: str) -> ModelProblem:
+    return ModelProblem(
+        f"{label}: “{name}” holds NaN or infinity.", "The file is damaged or was trained badly. Use another version."
+    )
