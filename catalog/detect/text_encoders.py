@@ -188,7 +188,8 @@ def _weights_in(folder: Path) -> list[Path]:
 def _fitting(clips: list[tuple[Path, int]], wanted: list[str], pooled: int, count: int) -> dict[str, Path]:
     """The first of that width, or the first two whose widths add up to it: the narrower is the first encoder."""
     if count == 1:
-        return {wanted[0]: file for file, width in reversed(clips) if width == pooled}
+        fitting = [file for file, width in clips if width == pooled]
+        return {wanted[0]: fitting[0]} if fitting else {}
     for file, width in clips:
         for other, other_width in clips:
             if width < other_width and width + other_width == pooled:

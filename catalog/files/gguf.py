@@ -72,7 +72,7 @@ _TYPES: Mapping[int, tuple[str, Packing]] = MappingProxyType(
         39: ("MXFP4", Packing(32, 17)),
     }
 )
-PACKINGS: Mapping[str, Packing] = MappingProxyType({name: packing for name, packing in _TYPES.values()})
+PACKINGS: Mapping[str, Packing] = MappingProxyType(dict(_TYPES.values()))
 # llama.cpp's names of T5's modules -> T5's own.
 _T5_MODULES: Mapping[str, str] = MappingProxyType(
     {

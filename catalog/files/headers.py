@@ -8,10 +8,12 @@ import os
 import stat
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from catalog.files.bitsandbytes import SCALES, STATE, with_packings
 from catalog.files.gguf import MAGIC, NotReadable, read_gguf
 from contract.errors import ModelProblem
 
@@ -54,7 +56,11 @@ class UnreadableModel(ModelProblem):
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """dtype as safetensors spells it, of packed tensors as ggml does; shape; [begin, end) in the file."""
+    """dtype as safetensors spells it (of packed tensors as `gguf.py` and `bitsandbytes.py`), shape, place in the file.
+
+    Attributes:
+        begin, end: Its bytes, [begin, end).
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -96,14 +102,16 @@ def read_whole_header(path: Path) -> Header:
                 found, texts = read_gguf(file, status.st_size)
                 tensors = {name: TensorInfo(one.dtype, one.shape, one.begin, one.end) for name, one in found.items()}
                 return Header(tensors, texts)
-            raw = _header_bytes(path, file, first)
+            header = _parsed(path, _header_bytes(path, file, first), status.st_size)
+            if any(STATE in name or name.endswith(SCALES) for name in header.tensors):
+                header = replace(header, tensors=with_packings(header.tensors, partial(_bytes_of, file)))
+            return header
     except NotReadable as problem:
         raise _bad(path, problem.cause, _AGAIN if problem.is_cut_off else "Use another file.") from None
     except OSError as error:
         raise UnreadableModel(
             f"{path.name} can't be read ({os.strerror(error.errno or 5)}).", "Put it back, or correct its permissions."
         ) from None
-    return _parsed(path, raw, status.st_size)
 
 
 def _parsed(path: Path, raw: bytes, file_size: int) -> Header:
@@ -135,6 +143,11 @@ def _parsed(path: Path, raw: bytes, file_size: int) -> Header:
         raise _bad(path, f"has {-missing:,} bytes more than its header says", _AGAIN)
     texts = metadata.items() if isinstance(metadata, dict) else ()
     return Header(tensors, {key: value for key, value in texts if isinstance(value, str)})
+
+
+def _bytes_of(file: BinaryIO, info: TensorInfo) -> bytes:
+    file.seek(info.begin)
+    return file.read(info.end - info.begin)
 
 
 def _header_bytes(path: Path, file: BinaryIO, first: bytes) -> bytes:

@@ -16,6 +16,7 @@ from engine.weights.packed import is_packed
 from engine.weights.reading import TensorSlice
 
 Config = Mapping[str, Any]
+_QUANTIZATION = "quantization_config"
 Builder = Callable[[Config], nn.Module]
 
 
@@ -36,6 +37,16 @@ class Component:
     slices: Mapping[str, TensorSlice] | None = None
     dtype: torch.dtype | None = None
     packings: Mapping[str, str] = field(default_factory=dict)
+
+
+def plain_config(config: Config) -> Config:
+    """A folder's configuration without what says how its weights were quantized: they show it."""
+    return {name: value for name, value in config.items() if name != _QUANTIZATION}
+
+
+def is_quantized(config: Config) -> bool:
+    """Whether a folder's configuration says that its weights are quantized."""
+    return _QUANTIZATION in config
 
 
 def packings_of(slices: Mapping[str, TensorSlice], header: Mapping[str, TensorInfo]) -> dict[str, str]:

@@ -26,7 +26,7 @@ from catalog.files.weights import weights_files
 from catalog.models import optional_components
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
-from engine.checkpoints.component import Builder, Component, Config, packings_of
+from engine.checkpoints.component import Builder, Component, Config, is_quantized, packings_of, plain_config
 from engine.checkpoints.predictions import flow_config, scheduler_config
 from engine.checkpoints.single_file import (
     blame_shapes,
@@ -40,7 +40,9 @@ from engine.checkpoints.tokenizers import END, PADDING_OPEN, ClipTokenizers, rea
 from engine.families import builder_of, family_of
 from engine.families.family import ModelFamily
 from engine.weights.named_tensors import NamedTensors
+from engine.weights.reading import TensorSlice
 
+_DENOISERS = ("unet", "transformer")
 _READ_ELSEWHERE = ("vae", "depth_estimator")  # small, and their weights are read by more than their layers
 
 
@@ -175,7 +177,12 @@ def build_image_encoder(config: Config) -> nn.Module:
 
 
 def _folder_component(folder: Path, build: Builder) -> Component:
-    return Component(read_json(folder / "config.json"), build, lambda: weights_files(folder))
+    config, packings = read_json(folder / "config.json"), {}
+    if is_quantized(config) and folder.name in _DENOISERS:
+        for file in weights_files(folder):
+            header = read_header(file)
+            packings |= packings_of({name: TensorSlice(name) for name in without_companions(header)}, header)
+    return Component(plain_config(config), build, lambda: weights_files(folder), packings=packings)
 
 
 def _named_tensors(file: Path, *, keeps_dtype: bool = False) -> Component:

@@ -1,8 +1,8 @@
 """Weights held in fewer bits than are computed with, and widened layer by layer: in half precision, or packed.
 
 diffusers calls it layerwise casting: of weights in half precision for a CPU that computes in float32 and is short of
-memory, of packed ones (GGUF) on every device. What a module holds between two calls has a shape and a dtype, for which libraries
-ask, and no memory. The numbers are those of a float32 model wherever the file's are in half precision too.
+memory, of packed ones (GGUF) on every device. What a module holds between two calls has a shape and a dtype, for which
+libraries ask, and no memory. The numbers are those of a float32 model wherever the file's are in half precision too.
 """
 
 from collections.abc import Callable, Mapping

@@ -26,6 +26,7 @@ from engine.models.group_offload import GroupOffload
 from engine.models.layerwise_casting import Numbers, cast_layerwise, may_stay_packed, no_weights
 from engine.weights.named_tensors import NamedTensors
 from engine.weights.packed import expanded
+from engine.weights.reading import spellings
 from engine.weights.weight_buffer import PINNED_SEGMENT_BYTES, Layout, TensorSpec, WeightBuffer, lay_out, view
 
 if TYPE_CHECKING:
@@ -364,11 +365,7 @@ def build(shape: str, components: Mapping[str, Component], device: Device) -> Mo
         if device.storage_dtype is not None and dtypes[name] == torch.float32 and name not in _NEVER_STORED_IN_HALF:
             stored_dtypes[name] = device.storage_dtype
     limit = PINNED_SEGMENT_BYTES if device.pins_memory else None
-    packings: dict[TensorKey, str] = {}
-    for name, component in components.items():
-        for tensor, packing in component.packings.items():
-            if may_stay_packed(modules[name], tensor):
-                packings[name, tensor] = packing
+    packings = _packings(modules, components)
     layout = lay_out(
         modules, dtypes | stored_dtypes, channels_last=device.channels_last, segment_limit=limit, packings=packings
     )
@@ -394,6 +391,18 @@ def build(shape: str, components: Mapping[str, Component], device: Device) -> Mo
         set_attention(module, device)
     evaluator = None if packings else evaluator_for(device, shape)  # which knows no hooks
     return ModuleSlot(shape, modules, layout, targets, device, changes=changes, evaluator=evaluator)
+
+
+def _packings(modules: Mapping[str, nn.Module], components: Mapping[str, Component]) -> dict[TensorKey, str]:
+    """The tensors that stay packed in memory, by the modules' names."""
+    packings: dict[TensorKey, str] = {}
+    for name, component in components.items():
+        own = modules[name].state_dict() if component.packings else {}
+        for tensor, packing in component.packings.items():
+            spelled = next((one for one in spellings(tensor) if one in own), "")
+            if spelled and may_stay_packed(modules[name], spelled):
+                packings[name, spelled] = packing
+    return packings
 
 
 def _expanding(spec: TensorSpec, changes: Mapping[TensorKey, Change]) -> Numbers:

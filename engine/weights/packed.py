@@ -1,7 +1,8 @@
-"""Weights as GGUF packs them: blocks of a few numbers in a few bits each, with scales, expanded as a layer runs.
+"""Packed weights: blocks of a few numbers in a few bits each, with scales, expanded as a layer runs.
 
-The arithmetic is diffusers' (`diffusers.quantizers.gguf`). Which types are read, `catalog/detect/quantized.py` says;
-how large their blocks are, `catalog/files/gguf.py`.
+GGUF's arithmetic is diffusers' (`diffusers.quantizers.gguf`). Which of its types are read, says
+`catalog/detect/quantized.py`; how large their blocks are, `catalog/files/gguf.py`. What bitsandbytes wrote is in
+`bitsandbytes.py`.
 """
 
 import math
@@ -13,7 +14,9 @@ import torch
 from torch import Tensor
 
 from catalog.detect.quantized import READ_PACKINGS
-from catalog.files.gguf import PACKINGS
+from catalog.files.bitsandbytes import packing_of as bitsandbytes_packing
+from catalog.files.gguf import PACKINGS, Packing
+from engine.weights.bitsandbytes import expanded_blocks
 
 _HALF_BYTES = 2
 # Where in a block its float16 scales are, in bytes. All else are integers: with finite scales every number is finite.
@@ -35,20 +38,25 @@ _SCALES: Mapping[str, tuple[int, ...]] = MappingProxyType(
 )
 
 
+def packing_of(name: str) -> Packing:
+    """Of a header's dtype for which `is_packed` is true."""
+    return bitsandbytes_packing(name) or PACKINGS[name]
+
+
 def is_packed(dtype: str) -> bool:
-    """Whether a header's dtype is one of GGUF's that are expanded here."""
-    return dtype in READ_PACKINGS
+    """Whether a header's dtype is one of those that are expanded here."""
+    return dtype in READ_PACKINGS or bitsandbytes_packing(dtype) is not None
 
 
 def packed_size(packing: str, shape: tuple[int, ...]) -> int:
-    """Bytes of a tensor of this shape, whose numbers make whole blocks."""
-    numbers, size = PACKINGS[packing]
+    """Bytes in memory of a tensor of this shape, whose numbers make whole blocks."""
+    numbers, size = packing_of(packing)
     return math.prod(shape) // numbers * size
 
 
 def fills_blocks(packing: str, shape: tuple[int, ...]) -> bool:
     """Whether a tensor of this shape makes whole blocks: a share of rows may not."""
-    return math.prod(shape) % PACKINGS[packing].numbers == 0
+    return math.prod(shape) % packing_of(packing).numbers == 0
 
 
 def expanded(raw: Tensor, packing: str, shape: tuple[int, ...]) -> Tensor:
@@ -57,11 +65,14 @@ def expanded(raw: Tensor, packing: str, shape: tuple[int, ...]) -> Tensor:
     Args:
         raw: Its bytes in order, uint8.
     """
+    numbers, size = packing_of(packing)
+    kind, _, is_bitsandbytes = packing.partition(":")
+    if is_bitsandbytes:
+        return expanded_blocks(raw, kind, numbers).reshape(shape)
     # Imported here: it brings the library gguf, which nothing else needs.
     from diffusers.quantizers.gguf.utils import dequantize_functions
     from gguf import GGMLQuantizationType
 
-    numbers, size = PACKINGS[packing]
     unpack: Any = dequantize_functions[GGMLQuantizationType[packing]]
     found: Tensor = unpack(raw.reshape(-1, size), numbers, size, torch.float32)
     return found.reshape(shape)
@@ -69,7 +80,9 @@ def expanded(raw: Tensor, packing: str, shape: tuple[int, ...]) -> Tensor:
 
 def is_finite(raw: Tensor, packing: str) -> bool:
     """Whether every number of a packed tensor is finite. `raw` as of `expanded`."""
-    blocks = raw.reshape(-1, PACKINGS[packing].size)
+    blocks = raw.reshape(-1, packing_of(packing).size)
+    if bitsandbytes_packing(packing):
+        return bool(blocks[:, :4].contiguous().view(torch.float32).isfinite().all())
     for place in _SCALES[packing]:
         scales = blocks[:, place : place + _HALF_BYTES].contiguous().view(torch.float16)
         if not scales.isfinite().all():

@@ -7,6 +7,7 @@ slices a model's file has is `checkpoints/key_maps.py`; the buffer is `weight_bu
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from catalog.detect.quantized import companions, scale_of, scales_rows
 from catalog.files.headers import TensorInfo, read_header
 from contract.errors import ModelProblem
+from engine.weights.bitsandbytes import Companions, Unusable, arranged
 from engine.weights.packed import expanded, fills_blocks, is_finite, is_packed
 from engine.weights.weight_buffer import Layout, TensorSpec, WeightBuffer
 
@@ -96,12 +98,14 @@ class Reading:
     Attributes:
         slice: Where it is in the file, and how it is arranged there.
         scale: What its numbers are to be multiplied by (`catalog/detect/quantized.py`): one number, or one a row.
+        beside: What bitsandbytes keeps beside it.
     """
 
     info: TensorInfo
     spec: TensorSpec
     slice: TensorSlice
     scale: TensorInfo | None = None
+    beside: Companions | None = None
 
     @property
     def size(self) -> int:
@@ -151,7 +155,7 @@ def match(
     for spec in layout.specs:
         if spec.component != component:
             continue
-        found = next((name for name in _spellings(spec.name) if name in left), None)
+        found = next((name for name in spellings(spec.name) if name in left), None)
         if found is None:
             raise ModelProblem(
                 f"{label} lacks the tensor “{spec.name}”.",
@@ -204,7 +208,7 @@ def _plan_reading(label: str, tensor_slice: TensorSlice, header: Mapping[str, Te
             "which is not read here.",
             "Use an fp16 or bf16 version of the model.",
         )
-    return Reading(info, spec, tensor_slice, scale)
+    return Reading(info, spec, tensor_slice, scale, Companions.of(tensor_slice.name, info.dtype, header))
 
 
 def _is_float(info: TensorInfo) -> bool:
@@ -220,7 +224,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "a single number"
 
 
-def _spellings(name: str) -> Iterator[str]:
+def spellings(name: str) -> Iterator[str]:
     """Names a tensor may have in a file: transformers 5 dropped `text_model.`, diffusers renamed."""
     yield name
     if name.startswith("text_model."):
@@ -254,7 +258,7 @@ def fill(buffer: WeightBuffer, source: Source) -> Iterator[int]:
                     staging = torch.empty(reading.size, dtype=torch.uint8)
                 raw = staging[: reading.size]
                 _read_exactly(file, raw, source.label)
-                found = scaled(_numbers(raw, reading.info), scale)
+                found = scaled(_numbers(_arranged(raw, reading, source), reading.info), scale)
                 target = buffer.tensor(reading.spec)
                 target.copy_(reading.slice.arranged(found).reshape(reading.spec.shape))
                 _check_and_add(target, buffer, reading.spec, source)
@@ -265,11 +269,32 @@ def fill(buffer: WeightBuffer, source: Source) -> Iterator[int]:
 
 def _read_packed(file: FileIO, buffer: WeightBuffer, reading: Reading, source: Source) -> None:
     """Read the bytes of a tensor that stays packed."""
-    spec, raw = reading.spec, buffer.tensor(reading.spec)
-    _read_exactly(file, raw, source.label)
-    if not is_finite(raw, spec.packing):
+    spec, target = reading.spec, buffer.tensor(reading.spec)
+    if reading.beside is None:
+        _read_exactly(file, target, source.label)
+    else:
+        raw = torch.empty(reading.size, dtype=torch.uint8)
+        _read_exactly(file, raw, source.label)
+        target.copy_(_arranged(raw, reading, source))
+    if not is_finite(target, spec.packing):
         raise _not_finite(source.label, spec.name)
-    buffer.sums[spec] = float(raw.sum(dtype=torch.int64))
+    buffer.sums[spec] = float(target.sum(dtype=torch.int64))
+
+
+def _arranged(raw: Tensor, reading: Reading, source: Source) -> Tensor:
+    """A packed tensor's bytes as they are expanded; those of bitsandbytes with their scales.
+
+    Raises:
+        ModelProblem: what is beside it doesn't fit it.
+    """
+    if reading.beside is None:
+        return raw
+    try:
+        return arranged(raw, reading.info.dtype, reading.slice.share, reading.beside, partial(read_tensor, source.path))
+    except Unusable as problem:
+        raise ModelProblem(
+            f"{source.label}: “{reading.spec.name}” {problem}.", "Use another version of the model."
+        ) from None
 
 
 def _read_in_order(file: FileIO, buffer: WeightBuffer, reading: Reading, source: Source, staging: Tensor) -> None:
@@ -301,8 +326,12 @@ def read_tensor(path: Path, info: TensorInfo) -> Tensor:
     """One tensor of a file, with its dtype and shape there; of a packed one its numbers, in float32.
 
     Raises:
-        ModelProblem: the file ended early.
+        ModelProblem: the file ended early, or it needs what is beside it.
     """
+    if ":" in info.dtype:
+        raise ModelProblem(
+            f"{path.name} is quantized by bitsandbytes, so it can't be merged.", "Use a version in half precision."
+        )
     found = torch.empty(info.end - info.begin, dtype=torch.uint8)
     with path.open("rb", buffering=0) as file:
         file.seek(info.begin)

@@ -144,7 +144,6 @@ def test_weights_stay_packed_in_memory(files: dict[str, tuple[Path, Path]], mode
             layout = bundle._slot.layout
             packed = [spec for spec in layout.specs if spec.packing]
             sizes[path] = layout.component_size("transformer")
-            shapes = {name: tensor.shape for name, tensor in bundle.modules["transformer"].named_parameters()}
             if path == file:
                 assert {spec.packing for spec in packed} == {"Q4_K"} and len(packed) > 40
                 numbers = load_file(meant)[QKV].chunk(3)[1]
@@ -156,8 +155,6 @@ def test_weights_stay_packed_in_memory(files: dict[str, tuple[Path, Path]], mode
                 assert weight.shape == (128, 128) and bool(weight.isnan().all())
             else:
                 assert not packed
-                assert shapes == first_shapes
-            first_shapes = shapes
     assert sizes[file] < sizes[meant] / 3
 
 
