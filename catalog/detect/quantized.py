@@ -19,15 +19,18 @@ _SCALES = (".scale_weight", ".weight_scale")  # of a layer, beside its weight
 # With the scales of inputs, for arithmetic in 8 bits, which is not done here; and marks.
 _COMPANIONS = frozenset({"scale_weight", "weight_scale", "scale_input", "input_scale", "scaled_fp8", "comfy_quant"})
 # Beside weights that bitsandbytes quantized.
-_OF_BITSANDBYTES = (
-    "absmax",
-    "quant_map",
-    "nested_absmax",
-    "nested_quant_map",
-    "bitsandbytes__nf4",
-    "bitsandbytes__fp4",
+_OF_BITSANDBYTES = frozenset(
+    {
+        "absmax",
+        "quant_map",
+        "nested_absmax",
+        "nested_quant_map",
+        "bitsandbytes__nf4",
+        "bitsandbytes__fp4",
+        "SCB",
+        "weight_format",
+    }
 )
-_OF_BITSANDBYTES += ("SCB", "weight_format")
 _FLOATS = frozenset({"F8_E4M3", "F8_E5M2", "F16", "BF16", "F32"})
 _READ = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 # Types of GGUF that `engine/weights/packed.py` expands.

@@ -216,6 +216,11 @@ CASES: dict[str, Case] = {
     "unet by diffusers": Case(
         lambda: diffusers_unet(), ("checkpoint", "sd1"), {"detail": "U-Net", "has_vae": False, "has_encoders": False}
     ),
+    "averaged weights alone": Case(
+        lambda: {"model_ema.diffusion_modelinput_blocks00weight": (320, 4, 3, 3), "model_ema.decay": ()},
+        ("checkpoint", "unknown"),
+        words="averaged (EMA) weights alone",
+    ),
     "sdxl unet, bare": Case(
         lambda: layouts.ldm_unet(**layouts.SDXL),  # type: ignore[arg-type]
         ("checkpoint", "sdxl"),
@@ -288,10 +293,10 @@ CASES: dict[str, Case] = {
     "sdxl in fp8 of comfy_quant": Case(
         lambda: plus(checkpoint("sdxl"), f"{Q}.comfy_quant") | {f"{Q}.weight_scale": (1,)}, ("checkpoint", "sdxl")
     ),
-    "sdxl in nf4": Case(
-        lambda: plus(checkpoint("sdxl"), f"{Q}.weight.quant_state.bitsandbytes__nf4", f"{Q}.weight.absmax"),
+    "sdxl in 4 bits of a kind that is not said": Case(
+        lambda: plus(checkpoint("sdxl"), f"{Q}.weight.absmax", f"{Q}.weight.quant_map"),
         ("checkpoint", "sdxl"),
-        words="NF4",
+        words="4-bit (bitsandbytes)",
     ),
     "sdxl in 8 bits": Case(
         lambda: plus(checkpoint("sdxl"), f"{Q}.SCB"), ("checkpoint", "sdxl"), words="8-bit integers"
