@@ -97,7 +97,7 @@ def find_encoders(checkpoint: Path, family: Family) -> FoundEncoders:
         t5 = checkpoint / family.t5.component if has_t5 else None
         return FoundEncoders({}, t5=t5, t5_tokenizer=_tokenizer_in([checkpoint], family.t5.tokenizers))
     header = read_header(checkpoint)
-    wanted = [encoder.component for encoder in family.text_encoders if not has_prefix(header, *encoder.prefixes)]
+    wanted = [encoder.component for encoder in family.text_encoders if not has_prefix(header, *encoder.marks)]
     t5 = checkpoint if family.t5 and has_prefix(header, family.t5.key_prefix) else None
     if not wanted and (t5 or family.t5 is None):
         return FoundEncoders({}, t5=t5, t5_tokenizer=_tokenizer_of(t5, checkpoint, family), wants_t5=bool(family.t5))
@@ -200,7 +200,7 @@ def _fitting(clips: list[tuple[Path, int]], wanted: list[str], pooled: int, coun
 
 def _lenders(checkpoint: Path, family: Family, pooled: int) -> tuple[Path, ...]:
     """Whole checkpoints of the family in its own folder and in folders of checkpoints above; two at most."""
-    marks = [[f'"{prefix}'.encode() for prefix in encoder.prefixes] for encoder in family.text_encoders]
+    marks = [[f'"{prefix}'.encode() for prefix in encoder.marks] for encoder in family.text_encoders]
     folders = [checkpoint.parent]
     for level in (checkpoint.parent, *list(checkpoint.parent.parents)[:_LEVELS]):
         folders += [level / name for name in _CHECKPOINTS if (level / name).is_dir()]

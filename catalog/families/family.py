@@ -88,6 +88,11 @@ class TextEncoder:
         return f"{self.prefix}transformer.", f"{self.prefix}model."
 
     @property
+    def marks(self) -> tuple[str, str]:
+        """Prefixes by which a checkpoint's file shows that it has this text encoder inside."""
+        return f"{self.prefix}transformer.", self.key_prefix
+
+    @property
     def file(self) -> str:
         """What its file is called where people keep it by itself."""
         if not self.is_open:

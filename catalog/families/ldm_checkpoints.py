@@ -36,7 +36,7 @@ def claim_unet(family: Family, header: CheckpointHeader) -> Sniffed:
     # Only v-prediction has something to predict where there is no signal.
     zero_snr = zero_snr and (prediction or family.usual_prediction(variant)) == "v_prediction"
     has_vae = "first_stage_model.decoder.conv_in.weight" in tensors
-    has_encoders = all(encoder.key_prefix in header.encoder_prefixes for encoder in family.text_encoders)
+    has_encoders = all(has_prefix(tensors, *encoder.marks) for encoder in family.text_encoders)
     problem = ""
     if prediction == "edm":
         problem = "It predicts in EDM's way, which is not run here."

@@ -88,6 +88,7 @@ _T5_MODULES: Mapping[str, str] = MappingProxyType(
         "ffn_norm": "layer.1.layer_norm",
     }
 )
+_FIRST_OF_XL, _SECOND_OF_XL = "cond_stage_model.", "cond_stage_model.1."
 _T5_ENDS: Mapping[str, str] = MappingProxyType(
     {"token_embd.weight": "shared.weight", "enc.output_norm.weight": "encoder.final_layer_norm.weight"}
 )
@@ -203,10 +204,11 @@ def read_gguf(file: BinaryIO, file_size: int) -> tuple[dict[str, GgufTensor], di
     if not isinstance(alignment, int) or not 0 < alignment <= _MOST_ALIGNMENT:
         raise NotReadable("has a header that can't be read")
     start = -(-reader.position // alignment) * alignment
+    is_xl = any(name.startswith(_SECOND_OF_XL) for name in described)
     tensors: dict[str, GgufTensor] = {}
     for name, (shape, type_number, offset) in described.items():
         original = values.get(_ORIGINAL_SHAPE + name)
-        tensors[_own_name(name)] = _tensor(name, shape, type_number, start + offset, original)
+        tensors[_own_name(name, is_xl=is_xl)] = _tensor(name, shape, type_number, start + offset, original)
     _check_places(tensors, start, alignment, file_size)
     return tensors, {name: value for name, value in values.items() if isinstance(value, str)}
 
@@ -238,8 +240,15 @@ def _check_places(tensors: Mapping[str, GgufTensor], start: int, alignment: int,
         raise NotReadable(f"has {file_size - position:,} bytes more than its header says", is_cut_off=True)
 
 
-def _own_name(name: str) -> str:
-    """llama.cpp's name of a tensor of T5's encoder as T5's own; others are in their models' own names."""
+def _own_name(name: str, *, is_xl: bool) -> str:
+    """llama.cpp's name of a tensor of T5's encoder as T5's own, stable-diffusion.cpp's of SDXL's encoders as SDXL's.
+
+    Others are in their models' own names.
+    """
+    if is_xl and name.startswith(_FIRST_OF_XL):
+        if name.startswith(_SECOND_OF_XL):
+            return f"conditioner.embedders.1.{name.removeprefix(_SECOND_OF_XL)}"
+        return f"conditioner.embedders.0.{name.removeprefix(_FIRST_OF_XL)}"
     if name in _T5_ENDS:
         return _T5_ENDS[name]
     steps = name.split(".")

@@ -33,6 +33,7 @@ _UNET_MODULES = (
     "mid_block.",
     "up_blocks.",
 )
+_XL_ENCODERS = "conditioner.embedders."
 _CLIP_MODULES = ("embeddings.", "encoder.", "final_layer_norm.", "text_projection.")
 _CONTROLNET_LAYERS = 2  # a block, in all files with original keys
 _ADAPTER_LAYERS = 2  # the same of T2I-Adapters that are not light
@@ -139,6 +140,11 @@ def clip_slices(names: Names, prefix: str) -> Slices:
         if name.startswith(prefix):
             new_name = name[len(prefix) :].removeprefix("text_model.")
             if new_name.startswith(_CLIP_MODULES):
+                found[new_name] = TensorSlice(name)
+            elif new_name == "text_projection" and prefix.startswith(_XL_ENCODERS):
+                # stable-diffusion.cpp's, who renames OpenCLIP's; where it came from transformers is not known
+                found["text_projection.weight"] = TensorSlice(name, is_transposed=True)
+            elif new_name == "text_projection":
                 found[new_name] = TensorSlice(name)
     return found
 

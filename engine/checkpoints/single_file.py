@@ -139,7 +139,7 @@ def text_encoder(encoder: TextEncoder, header: Header, prefixes: tuple[str, str]
         layers = layers_read(layers)
     skipped = [f"encoder.layers.{number}." for number in range(layers, text_layers(shapes))]
     if not encoder.is_projecting:
-        skipped.append("text_projection.")
+        skipped.append("text_projection")
     kept = {name: found for name, found in slices.items() if not name.startswith(tuple(skipped))}
     return text_config(shapes, is_open=encoder.is_open, layers=layers), kept
 

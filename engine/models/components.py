@@ -177,7 +177,8 @@ def build_image_encoder(config: Config) -> nn.Module:
 
 
 def _folder_component(folder: Path, build: Builder) -> Component:
-    config, packings = read_json(folder / "config.json"), {}
+    config = read_json(folder / "config.json")
+    packings: dict[str, str] = {}
     if is_quantized(config) and folder.name in _DENOISERS:
         for file in weights_files(folder):
             header = read_header(file)

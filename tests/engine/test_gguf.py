@@ -274,6 +274,35 @@ def test_a_unet_alone_paints_with_what_a_whole_checkpoint_lends(
     assert ours != run(whole, family=kind, schedule="automatic")
 
 
+def test_a_whole_checkpoint_as_stable_diffusion_cpp_writes_it(tmp_path: Path, run: Callable[..., bytes]) -> None:
+    """Both text encoders of SDXL have transformers' names there, with OpenCLIP's projection."""
+    folder = tiny_files.build_folder("sdxl", tmp_path / "folder")
+    tensors = load_file(tiny_files.write_file(folder, tmp_path / "whole.safetensors"))
+    ours = {name: one for name, one in tensors.items() if name.startswith((UNET, "first_stage_model."))}
+    names = {}
+    for component, place in (("text_encoder", "cond_stage_model."), ("text_encoder_2", "cond_stage_model.1.")):
+        for name, one in load_file(folder / component / "model.safetensors").items():
+            bare = name.removeprefix("text_model.")
+            called = f"{place}transformer.text_model.{bare}"
+            own = called.replace("cond_stage_model.1.", "conditioner.embedders.1.")
+            own = own.replace("cond_stage_model.", "conditioner.embedders.0.")
+            if bare == "text_projection.weight":
+                called, own, one = called.removesuffix(".weight"), own.removesuffix(".weight"), one.t().contiguous()
+            ours[own], names[own] = one, called
+    file = tmp_path / "packed" / "one.gguf"
+    meant = write_gguf(ours, file, "Q8_0", architecture="sdxl", names=names, plain=())
+    values = load_file(meant)
+    projection = "conditioner.embedders.1.transformer.text_model.text_projection"
+    values[f"{projection}.weight"] = values.pop(projection).t().contiguous()
+    meant.unlink()
+    save_file(values, tmp_path / "meant.safetensors")
+    entry = describe(file, "one")
+    assert (entry.problem, entry.ref.family, entry.has_vae, entry.has_encoders) == (None, "sdxl", True, True)
+    painted = run(file, family="sdxl", schedule="automatic")
+    assert isinstance(painted, bytes), painted
+    assert painted == run(tmp_path / "meant.safetensors", family="sdxl", schedule="automatic")
+
+
 def test_a_merge_reads_the_numbers(tmp_path: Path) -> None:
     folder = tiny_files.build_folder("sd1", tmp_path / "folder")
     whole = tiny_files.write_file(folder, tmp_path / "models" / "checkpoints" / "whole.safetensors")
