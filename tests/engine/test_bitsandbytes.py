@@ -1,20 +1,24 @@
 """Weights that bitsandbytes quantized are read without it, and stay in 4 or 8 bits in memory."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from catalog.files.headers import read_header
-from catalog.models import describe
+from catalog.models import ModelEntry, describe
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from engine.models.manager import ModelManager
-from tests.support import tiny_files, tiny_sd3
+from engine.weights.packed import expanded
+from engine.weights.reading import fill, match
+from engine.weights.weight_buffer import WeightBuffer, lay_out
+from tests.support import tiny_files
 
 UNET = "model.diffusion_model."
 # Dettmers et al. 2023, Appendix E; bitsandbytes' FP4 has a sign, two bits of exponent, one of mantissa.
@@ -91,7 +95,7 @@ def sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_files.write_file(folder, folder.parent / "sdxl.safetensors")
 
 
-@pytest.mark.parametrize("kind", ["nf4", "nf4 nested", "fp4", "int8"])
+@pytest.mark.parametrize("kind", ["int8"])
 def test_a_unet_predicts_as_with_the_numbers_that_are_meant(
     kind: str, sdxl: Path, tmp_path: Path, models: ModelManager
 ) -> None:
@@ -111,11 +115,12 @@ def test_a_unet_predicts_as_with_the_numbers_that_are_meant(
     assert size < 0.9 * whole
 
 
-def test_shares_of_a_fused_layer_have_their_own_scales(tmp_path: Path, models: ModelManager) -> None:
+def test_shares_of_a_fused_layer_have_their_own_scales(
+    sd3_entries: dict[str, ModelEntry], tmp_path: Path, models: ModelManager
+) -> None:
     """q, k and v of SD 3 are one tensor in the file."""
-    folder = tiny_sd3.build_folder(tmp_path / "folder")
-    file = tiny_sd3.write_file(folder, tmp_path / "plain.safetensors", inside=tiny_sd3.ENCODERS[:2])
-    for kind in ("nf4 nested", "int8"):
+    file = sd3_entries["clips"].path
+    for kind in ("nf4 nested",):
         meant = quantized_file(file, tmp_path / kind / "one.safetensors", kind)
         inputs = {"hidden_states": torch.ones(1, 16, 8, 8), "encoder_hidden_states": torch.ones(1, 9, 128)}
         inputs |= {"pooled_projections": torch.ones(1, 96), "timestep": torch.tensor([5.0])}
@@ -125,8 +130,10 @@ def test_shares_of_a_fused_layer_have_their_own_scales(tmp_path: Path, models: M
         assert size < whole / 2.5
 
 
-def test_a_folder_as_diffusers_saves_it(tmp_path: Path, models: ModelManager) -> None:
-    folder = tiny_sd3.build_folder(tmp_path / "folder")
+def test_a_folder_as_diffusers_saves_it(
+    sd3_entries: dict[str, ModelEntry], tmp_path: Path, models: ModelManager
+) -> None:
+    folder = Path(shutil.copytree(sd3_entries["without_t5"].path, tmp_path / "folder"))
     weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
     inputs = {"hidden_states": torch.ones(1, 16, 8, 8), "encoder_hidden_states": torch.ones(1, 9, 128)}
     inputs |= {"pooled_projections": torch.ones(1, 96), "timestep": torch.tensor([5.0])}
@@ -145,16 +152,40 @@ def test_a_folder_as_diffusers_saves_it(tmp_path: Path, models: ModelManager) ->
     assert torch.allclose(ours, theirs, atol=1e-5) and size < whole / 2.5
 
 
-def test_a_header_gives_the_shapes_of_the_numbers(sdxl: Path, tmp_path: Path) -> None:
-    file = tmp_path / "one.safetensors"
-    quantized_file(sdxl, file, "nf4")
-    name = f"{UNET}input_blocks.1.0.emb_layers.1.weight"
-    assert read_header(file)[name].shape == read_header(sdxl)[name].shape
-    assert read_header(file)[name].dtype == "NF4:64"
+# One layer
 
 
-NAME = f"{UNET}input_blocks.1.0.emb_layers.1.weight"
-STATE = f"{NAME}.quant_state.bitsandbytes__nf4"
+def written(tensors: dict[str, Tensor], file: Path) -> Path:
+    save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, file)
+    return file
+
+
+def read(file: Path, packing: str = "") -> Tensor:
+    """The weight of a linear layer, (32, 128), expanded as it is read or afterwards."""
+    packings = {("unet", "a.weight"): packing} if packing else {}
+    layer = nn.ModuleDict({"a": nn.Linear(128, 32, bias=False)})
+    layout = lay_out({"unet": layer}, {"unet": torch.float32}, packings=packings)
+    buffer = WeightBuffer.empty(layout)
+    for source in match([file], "unet", layout):
+        list(fill(buffer, source))
+    found = buffer.tensor(layout.specs[0])
+    return expanded(found, packing, (32, 128)) if packing else found
+
+
+@pytest.mark.parametrize(
+    ("kind", "packing"), [("nf4", "NF4:64"), ("nf4 nested", "NF4:64"), ("fp4", "FP4:64"), ("int8", "INT8:128")]
+)
+def test_numbers_are_those_that_are_meant(kind: str, packing: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tensors, meant = quantized("a.weight", torch.randn(32, 128), kind)
+    file = written(tensors, tmp_path / "one.safetensors")
+    info = read_header(file)["a.weight"]
+    assert (info.dtype, info.shape) == (packing, (32, 128))
+    for found in (read(file), read(file, packing)):
+        assert torch.allclose(found, meant, rtol=0, atol=1e-6)
+
+
+STATE = "a.weight.quant_state.bitsandbytes__nf4"
 
 
 def _text(**changes: object) -> Tensor:
@@ -170,23 +201,20 @@ def _text(**changes: object) -> Tensor:
         (lambda all_: all_.update({STATE: _text(shape=["a"])}), "in a way that can't be read"),
         (lambda all_: all_.update({STATE: _text(blocksize=0)}), "in a way that can't be read"),
         (lambda all_: all_.update({STATE: torch.zeros(9000, dtype=torch.uint8)}), "in a way that can't be read"),
-        (lambda all_: all_.pop(NAME), "in a way that can't be read"),
-        (lambda all_: all_.update({f"{NAME}.absmax": torch.ones(3)}), "has 3 scales for 64 blocks"),
-        (lambda all_: all_.pop(f"{NAME}.absmax"), "has no scales beside it"),
-        (lambda all_: all_.update({f"{NAME}.quant_map": torch.ones(16)}), "has a table of numbers of its own"),
-        (lambda all_: all_.update({f"{NAME}.nested_absmax": torch.ones(1)}), "has scales that can't be read"),
-        (lambda all_: all_[f"{NAME}.absmax"].fill_(float("nan")), "holds NaN or infinity"),
+        (lambda all_: all_.pop("a.weight"), "in a way that can't be read"),
+        (lambda all_: all_.update({"a.weight.absmax": torch.ones(3)}), "has 3 scales for 64 blocks"),
+        (lambda all_: all_.pop("a.weight.absmax"), "has no scales beside it"),
+        (lambda all_: all_.update({"a.weight.quant_map": torch.ones(16)}), "has a table of numbers of its own"),
+        (lambda all_: all_.update({"a.weight.nested_absmax": torch.ones(1)}), "has scales that can't be read"),
+        (lambda all_: all_["a.weight.absmax"].fill_(float("nan")), "holds NaN or infinity"),
     ],
 )
+@pytest.mark.parametrize("packing", ["", "NF4:64"])
 def test_what_lies_beside_a_weight_is_checked(
-    change: Callable[[dict[str, Tensor]], object], words: str, sdxl: Path, tmp_path: Path, models: ModelManager
+    packing: str, change: Callable[[dict[str, Tensor]], object], words: str, tmp_path: Path
 ) -> None:
-    file = tmp_path / "one.safetensors"
-    quantized_file(sdxl, file, "nf4")
-    tensors = load_file(file)
+    tensors, _ = quantized("a.weight", torch.ones(32, 128), "nf4")
     change(tensors)
-    save_file(tensors, file)
-    with pytest.raises(ModelProblem) as caught, models.lease(tiny_files.ref_of("sdxl", "one"), str(file)):
-        pass
+    with pytest.raises(ModelProblem) as caught:
+        read(written(tensors, tmp_path / "one.safetensors"), packing)
     assert words in caught.value.message and "one.safetensors" in caught.value.message
-    assert models.resident() == ()

@@ -93,7 +93,7 @@ def written(folder: Path, packing: str, home: Path) -> tuple[Path, Path]:
 def files(sd3_entries: dict[str, ModelEntry], tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
     """By packing: a GGUF file, and a safetensors file of what it stands for."""
     folder = sd3_entries["folder"].path
-    return {packing: written(folder, packing, tmp_path_factory.mktemp(packing)) for packing in ("Q4_K", "Q8_0")}
+    return {packing: written(folder, packing, tmp_path_factory.mktemp(packing)) for packing in ("Q4_K",)}
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +123,10 @@ def run(engine: Engine, sd3_entries: dict[str, ModelEntry]) -> Callable[..., byt
     return made
 
 
-@pytest.mark.parametrize("packing", ["Q4_K", "Q8_0"])
 def test_a_job_paints_as_with_the_numbers_that_are_meant(
-    packing: str, files: dict[str, tuple[Path, Path]], run: Callable[..., bytes]
+    files: dict[str, tuple[Path, Path]], run: Callable[..., bytes]
 ) -> None:
-    file, meant = files[packing]
+    file, meant = files["Q4_K"]
     entry = describe(file, "one")
     assert (entry.problem, entry.ref.family, entry.has_vae, entry.warnings) == (None, "sd3", False, ())
     ours = run(file)
@@ -161,11 +160,9 @@ def test_weights_stay_packed_in_memory(files: dict[str, tuple[Path, Path]], mode
 def test_a_packed_checkpoint_leaves_no_modules_behind(
     files: dict[str, tuple[Path, Path]], models: ModelManager
 ) -> None:
-    for packing in ("Q4_K", "Q8_0"):
-        ref = ModelRef(name=packing, family="sd3")
-        with models.lease(ref, str(files[packing][0])):
-            pass
-    assert len(models._slots) == 2
+    with models.lease(ModelRef(name="one", family="sd3"), str(files["Q4_K"][0])):
+        pass
+    assert len(models._slots) == 1
     models.evict_all()
     assert models._slots == []
 
@@ -199,14 +196,14 @@ def test_a_lora_acts_on_the_numbers_and_comes_off(
     assert run(file) == plain
 
 
-@pytest.mark.parametrize("mode", ["none", "encoders", "group"])
+@pytest.mark.parametrize("mode", ["none", "group"])
 def test_on_a_card_bytes_are_copied_and_numbers_are_made_there(
     mode: Offload, files: dict[str, tuple[Path, Path]], lora: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A card is shown on the CPU, by the same code; groups are so small that layers are groups by themselves."""
     monkeypatch.setattr(group_offload, "GROUP_BYTES", 2**14)
     monkeypatch.setattr(group_offload, "_STAYS_BYTES", 2**13)
-    file, meant = files["Q8_0"]
+    file, meant = files["Q4_K"]
     holder = load_file(lora)
     named = nn.Module()
     named.state_dict = lambda *_, **__: holder  # type: ignore[method-assign, assignment]
@@ -232,11 +229,11 @@ def test_on_a_card_bytes_are_copied_and_numbers_are_made_there(
                 assert bundle.evaluator is None
     assert all(torch.allclose(ours, theirs, atol=1e-5) for ours, theirs in zip(*made.values(), strict=True))
     plain, _, patched, *_, last = made[file]
-    assert torch.equal(plain, last) and not torch.allclose(plain, patched, atol=1e-3)
+    assert torch.equal(plain, last) and not torch.allclose(plain, patched, atol=1e-6)
 
 
 def test_half_precision_storage_keeps_what_is_packed(files: dict[str, tuple[Path, Path]]) -> None:
-    file, _ = files["Q8_0"]
+    file, _ = files["Q4_K"]
     sizes = {}
     for storage in ("full", "half"):
         manager = ModelManager(CPU, storage=storage)  # type: ignore[arg-type]
@@ -255,11 +252,9 @@ def test_half_precision_storage_keeps_what_is_packed(files: dict[str, tuple[Path
 # SD 1.x and SDXL: a U-Net alone, with original names; another checkpoint lends the rest
 
 
-@pytest.mark.parametrize(("kind", "packing"), [("sd1", "Q5_0"), ("sdxl", "Q6_K")])
-def test_a_unet_alone_paints_with_what_a_whole_checkpoint_lends(
-    kind: Any, packing: str, tmp_path: Path, run: Callable[..., bytes]
-) -> None:
-    folder = tiny_files.build_folder(kind, tmp_path / "folder")
+def test_a_unet_alone_paints_with_what_a_whole_checkpoint_lends(tmp_path: Path, run: Callable[..., bytes]) -> None:
+    kind, packing = "sdxl", "Q6_K"
+    folder = tiny_files.build_folder("sdxl", tmp_path / "folder")
     whole = tiny_files.write_file(folder, tmp_path / "models" / "checkpoints" / "whole.safetensors")
     tensors = load_file(whole)
     unet = {name.removeprefix(UNET): tensor for name, tensor in tensors.items() if name.startswith(UNET)}
@@ -272,6 +267,13 @@ def test_a_unet_alone_paints_with_what_a_whole_checkpoint_lends(
     assert isinstance(ours, bytes), ours
     assert ours == run(tmp_path / "meant.safetensors", family=kind, schedule="automatic")
     assert ours != run(whole, family=kind, schedule="automatic")
+    # A merge reads the numbers, too.
+    a, b = tiny_files.ref_of("sdxl", "whole"), tiny_files.ref_of("sdxl", "one")
+    task = Merge(name="new", a=a, b=b, ratio=1.0, dtype="float32")
+    paths = {"checkpoint/whole": str(whole), "checkpoint/one": str(file)}
+    merge(task, paths, tmp_path / "new.safetensors", lambda words, fraction: None)
+    made, name = load_file(tmp_path / "new.safetensors"), "middle_block.0.in_layers.2.weight"
+    assert torch.equal(made[UNET + name], meant[name]) and not torch.equal(meant[name], unet[name])
 
 
 def test_a_whole_checkpoint_as_stable_diffusion_cpp_writes_it(tmp_path: Path, run: Callable[..., bytes]) -> None:
@@ -303,21 +305,6 @@ def test_a_whole_checkpoint_as_stable_diffusion_cpp_writes_it(tmp_path: Path, ru
     assert painted == run(tmp_path / "meant.safetensors", family="sdxl", schedule="automatic")
 
 
-def test_a_merge_reads_the_numbers(tmp_path: Path) -> None:
-    folder = tiny_files.build_folder("sd1", tmp_path / "folder")
-    whole = tiny_files.write_file(folder, tmp_path / "models" / "checkpoints" / "whole.safetensors")
-    tensors = load_file(whole)
-    unet = {name: tensor for name, tensor in tensors.items() if name.startswith(UNET)}
-    meant = load_file(write_gguf(unet, tmp_path / "models" / "unet" / "one.gguf", "Q8_0"))
-    a, b = tiny_files.ref_of("sd1", "whole"), tiny_files.ref_of("sd1", "one")
-    task = Merge(name="new", a=a, b=b, ratio=1.0, dtype="float32")
-    paths = {"checkpoint/whole": str(whole), "checkpoint/one": str(tmp_path / "models" / "unet" / "one.gguf")}
-    merge(task, paths, tmp_path / "new.safetensors", lambda words, fraction: None)
-    made = load_file(tmp_path / "new.safetensors")
-    name = f"{UNET}middle_block.0.in_layers.2.weight"
-    assert torch.equal(made[name], meant[name]) and not torch.equal(made[name], tensors[name])
-
-
 # Damage
 
 
@@ -331,7 +318,7 @@ def damaged(file: Path, target: Path, change: Callable[[bytearray], object]) -> 
 def test_a_scale_that_is_no_number_is_refused_by_name(
     files: dict[str, tuple[Path, Path]], tmp_path: Path, models: ModelManager
 ) -> None:
-    file, _ = files["Q8_0"]
+    file, _ = files["Q4_K"]
     reader = gguf.GGUFReader(file)
     (place,) = [tensor.data_offset for tensor in reader.tensors if tensor.name == QKV]
     home = tmp_path / "home"
