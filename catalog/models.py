@@ -189,7 +189,7 @@ def _is_final(entry: ModelEntry) -> bool:
     """Whether the file alone decides an entry: others depend on encoders beside them, and a refusal can end."""
     has_encoders_beside = entry.ref.kind == "ip_adapter"
     if entry.ref.kind == "checkpoint" and entry.ref.family in FAMILIES:
-        has_encoders_beside = FAMILIES[entry.ref.family].t5 is not None
+        has_encoders_beside = FAMILIES[entry.ref.family].t5 is not None or not entry.has_encoders
     return entry.problem is None and not has_encoders_beside
 
 

@@ -153,10 +153,10 @@ def _without_compiler(module: ModuleType) -> None:
 
 
 def _without_libraries(module: ModuleType) -> None:
-    """diffusers: no peft, no scipy, and xformers only beside a CUDA device."""
+    """diffusers: no peft, no scipy, no gguf (`weights/packed.py` has it), and xformers only beside a CUDA device."""
     import torch
 
-    _leave_out(module, _peft_available=False, _scipy_available=False)
+    _leave_out(module, _peft_available=False, _scipy_available=False, _gguf_available=False)
     if not torch.cuda.is_available():
         _leave_out(module, _xformers_available=False)
 

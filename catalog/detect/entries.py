@@ -52,6 +52,8 @@ class ModelEntry:
         warnings: Sentences about settings that were left out because they make no sense; the model can be used.
         format: "folder" (diffusers' layout), "file", or "pickle", which is never opened.
         has_vae: False of a checkpoint file without a VAE inside.
+        has_encoders: False of a checkpoint file without text encoders inside.
+        borrows_vae: Its VAE is another checkpoint's (`text_encoders.py`).
         zero_snr: Trained to zero terminal signal-to-noise ratio.
         prediction: The prediction that a checkpoint file names: "epsilon", "v_prediction", "edm", "edm_v", or "" (none:
             `Family.usual_prediction`). A folder's is in its scheduler's configuration; here it stands if it is EDM's.
@@ -83,6 +85,8 @@ class ModelEntry:
     prediction: str = ""
     variant: str = "text"
     has_vae: bool = True
+    has_encoders: bool = True
+    borrows_vae: bool = False
     detail: str = ""
     token_limit: int = 77
     words: frozenset[str] = frozenset()

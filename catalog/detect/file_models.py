@@ -119,6 +119,7 @@ def describe_file(found: Found, facts: FileFacts) -> ModelEntry | None:
         prediction=sniffed.prediction,
         zero_snr=sniffed.zero_snr,
         has_vae=sniffed.has_vae,
+        has_encoders=sniffed.has_encoders,
         control_type=sniffed.control_type,
         problem=f"{title_of(found)}: {sniffed.problem}" if sniffed.problem else None,
         hint=sniffed.hint,
@@ -131,7 +132,7 @@ def describe_file(found: Found, facts: FileFacts) -> ModelEntry | None:
             width, height = facts.about.resolution
             defaults = replace(defaults, width=width, height=height)
         entry = replace(entry, sizes=sizes, defaults=defaults)
-        if family.t5 is not None and not entry.problem:
+        if (family.t5 is not None or not entry.has_encoders) and not entry.problem:
             entry = _with_encoders(entry, family)
     return _with_facts(entry, found, facts)
 
@@ -144,12 +145,20 @@ def _with_encoders(entry: ModelEntry, family: Family) -> ModelEntry:
     except (ModelProblem, OSError) as error:
         return replace(entry, problem=f"{entry.title}: {error}", hint="Choose it again.")
     if encoders.missing:
-        return replace(
-            entry,
-            problem=f"{entry.title}: It has no text encoders inside, and none that fit are in a folder text_encoders.",
-            hint="Put clip_l.safetensors and clip_g.safetensors into models/text_encoders/.",
+        several = len(family.text_encoders) > 1
+        what = "text encoders" if several else "text encoder"
+        problem = (
+            f"{entry.title}: It has no {what} inside, and {'none that fit are' if several else 'none that fits is'}"
         )
-    return replace(entry, ref=ref, warnings=(encoders.warning,) if encoders.warning else ())
+        hint = f"Put {family.encoder_files} into models/text_encoders/."
+        if encoders.lenders:
+            names = " and ".join(f"“{lender.name}”" for lender in encoders.lenders)
+            hint += f" Those of {names} would fit, but which to use is not clear."
+        elif not entry.has_encoders:
+            hint += f" Or put a whole {family.label} checkpoint beside it, which lends its own."
+        return replace(entry, problem=f"{problem} in a folder text_encoders.", hint=hint)
+    warnings = [warning for warning in (encoders.warning, encoders.borrowed) if warning]
+    return replace(entry, ref=ref, warnings=tuple(warnings), borrows_vae=encoders.lends_vae)
 
 
 def title_of(found: Found) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from catalog.detect.control_models import control_kind
 from catalog.files.folders import SIDE_SETTINGS, file_stamp, read_json, stamp_of
-from catalog.files.formats import FORMATS, PICKLES, SAFETENSORS
+from catalog.files.formats import FORMATS, PICKLES, WEIGHTS
 from catalog.files.layout import Place, is_other_folder, kind_of_folder, places_of
 from catalog.files.side_files import notes_of, preview_of
 from contract.errors import ModelProblem
@@ -222,13 +222,13 @@ def _settings_beside(path: Path, beside: "_Listed | _Named", notes: Container[Pa
 
 
 def _may_be_model(file_name: str, kind: ModelKind | None, *, is_top: bool) -> bool:
-    """Whether to list a file: safetensors anywhere, other formats where a folder gives their kind.
+    """Whether to list a file: safetensors and GGUF anywhere, other formats where a folder gives their kind.
 
     Args:
         is_top: It is in the folder of models itself, where people put what they want to see listed.
     """
     suffix = os.path.splitext(file_name)[1].lower()
-    if suffix in SAFETENSORS:
+    if suffix in WEIGHTS:
         return True
     form = FORMATS.get(suffix)
     if form is None:

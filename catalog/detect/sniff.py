@@ -24,7 +24,7 @@ from catalog.families import (
     vae_family,
 )
 from catalog.families.family import CheckpointHeader
-from catalog.families.ldm_checkpoints import UNET, VARIANTS, bare_unet, is_bare_unet, look_alike
+from catalog.families.ldm_checkpoints import UNET, VARIANTS, is_bare_unet, look_alike, unknown_unet
 from catalog.families.sniffed import NotAMatch, Sniffed
 from catalog.files.tensor_names import Tensors, has_fragment, has_prefix, has_suffix
 from catalog.upscalers import is_upscaler
@@ -37,6 +37,7 @@ _VAE_LAYER = re.compile(
     r"|(?:mid\.attn_1|mid_block\.attentions\.0|(?:down|up)\.\d\.attn\.\d)\.[a-z_]+(?:\.0)?"
     r"|(?:down|up)\.\d\.(?:down|up)sample\.conv|(?:down|up)_blocks\.\d\.(?:down|up)samplers\.0\.conv)\.(?:weight|bias)"
 )
+_EMA = "model_ema.diffusion_model"  # averaged weights, beside the trained ones
 _OLD_LORA = re.compile(r"(?:unet|text_encoder):\d+:(?:up|down)")  # of cloneofsimo/lora
 _VAE_PREFIXES = ("", "first_stage_model.", "vae.")
 _TEXT_ENCODERS = (
@@ -84,7 +85,7 @@ def sniff(tensors: Tensors, metadata: Mapping[str, str] = MappingProxyType({})) 
         return replace(
             found,
             problem=f"Its weights are {quantization}, which Darkroom can't read.",
-            hint="Use an fp16, bf16 or fp8 version of it.",
+            hint="Use an fp16, bf16, fp8, GGUF (Q2_K to Q8_0) or NF4 version of it.",
         )
     return found
 
@@ -118,7 +119,15 @@ def _sniff_checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed 
     if is_bare:
         if other:
             return _refused(other)
-        return bare_unet("unknown") if is_bare_unet(tensors) else None
+        if has_prefix(tensors, _EMA):
+            return Sniffed(
+                "checkpoint",
+                "unknown",
+                detail="EMA weights",
+                problem="It holds a training's averaged (EMA) weights alone, whose names don't show their layers.",
+                hint="Use the version of it that is pruned to these weights.",
+            )
+        return unknown_unet() if is_bare_unet(tensors) else None
     first = denoiser.get("input_blocks.0.0.weight")
     if first is None or len(first.shape) != 4:
         return _refused(other or "a diffusion model of a kind that is not known")

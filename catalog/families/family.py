@@ -83,6 +83,23 @@ class TextEncoder:
         return self.prefix + ("model.transformer." if self.is_open else "transformer.")
 
     @property
+    def prefixes(self) -> tuple[str, str]:
+        """Those that its keys may have in a checkpoint's file."""
+        return f"{self.prefix}transformer.", f"{self.prefix}model."
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """Prefixes by which a checkpoint's file shows that it has this text encoder inside."""
+        return f"{self.prefix}transformer.", self.key_prefix
+
+    @property
+    def file(self) -> str:
+        """What its file is called where people keep it by itself."""
+        if not self.is_open:
+            return "clip_l.safetensors"
+        return "clip_g.safetensors" if self.is_projecting else "clip_h.safetensors"
+
+    @property
     def tokenizer(self) -> str:
         """The folder of its tokenizer in diffusers' layout."""
         return self.component.replace("text_encoder", "tokenizer")
@@ -274,6 +291,11 @@ class Family:
     def denoiser(self) -> str:
         """The component that predicts: a U-Net, or a transformer."""
         return "unet" if self.unet is not None else "transformer"
+
+    @property
+    def encoder_files(self) -> str:
+        """What the files of its text encoders are called, in words."""
+        return " and ".join(encoder.file for encoder in self.text_encoders)
 
     @property
     def takes_second_prompt(self) -> bool:

@@ -19,7 +19,6 @@ VARIANTS: Mapping[int, str] = MappingProxyType(dict(LatentFormat().variants))  #
 EDM_MEAN, EDM_STD = "edm_mean", "edm_std"
 EDM_V_MIN, EDM_V_MAX = "edm_vpred.sigma_min", "edm_vpred.sigma_max"
 WHOLE_HINT = "Use a checkpoint that is whole."
-_ALONE = "It is a U-Net alone: it has no VAE and no text encoder."
 _SIZE_INPUTS = ("add_embedding.linear_1.weight", "label_emb.0.0.weight")  # by diffusers' and by LDM names
 
 
@@ -28,7 +27,7 @@ def claim_unet(family: Family, header: CheckpointHeader) -> Sniffed:
     unet = family.unet
     assert unet is not None
     if header.is_bare:
-        return _claim_bare_unet(family.id, unet, header.denoiser)
+        return _claim_bare_unet(family, unet, header)
     tensors = header.tensors
     first = header.denoiser.get("input_blocks.0.0.weight")
     if first is None or len(first.shape) != 4 or look_alike(tensors, header.denoiser):
@@ -41,10 +40,9 @@ def claim_unet(family: Family, header: CheckpointHeader) -> Sniffed:
     # Only v-prediction has something to predict where there is no signal.
     zero_snr = zero_snr and (prediction or family.usual_prediction(variant)) == "v_prediction"
     has_vae = "first_stage_model.decoder.conv_in.weight" in tensors
+    has_encoders = all(has_prefix(tensors, *encoder.marks) for encoder in family.text_encoders)
     problem = ""
-    if not all(encoder.key_prefix in header.encoder_prefixes for encoder in family.text_encoders):
-        problem = "It has no text encoder inside." if has_vae else _ALONE
-    elif EDM_MEAN in tensors or EDM_STD in tensors:
+    if EDM_MEAN in tensors or EDM_STD in tensors:
         problem = _problem_of_statistics(tensors, family.latents.channels, has_vae=has_vae)
     return Sniffed(
         "checkpoint",
@@ -53,6 +51,7 @@ def claim_unet(family: Family, header: CheckpointHeader) -> Sniffed:
         prediction,
         zero_snr,
         has_vae,
+        has_encoders,
         detail="EDM" if prediction.startswith("edm") else "",
         problem=problem,
         hint=WHOLE_HINT if problem else "",
@@ -84,21 +83,40 @@ def _is_its_unet(family: Family, unet: UNet, header: CheckpointHeader) -> bool:
     return False
 
 
-def _claim_bare_unet(family: str, unet: UNet, tensors: Tensors) -> Sniffed:
+def _claim_bare_unet(family: Family, unet: UNet, header: CheckpointHeader) -> Sniffed:
     """A file that is a U-Net alone; many other models are, so only a family's own widths and first layers count."""
+    tensors = header.denoiser
     first = tensors.get("conv_in.weight") or tensors.get("input_blocks.0.0.weight")
     is_mine = (
         first_width(tensors, CROSS_ATTENTION) == unet.prompt_width
         and first is not None
-        and first.shape[:1] == (unet.channels,)
+        and len(first.shape) == 4
+        and first.shape[0] == unet.channels
+        and first.shape[1] in VARIANTS
         and unet.takes_size == any(name in tensors for name in _SIZE_INPUTS)
         and is_bare_unet(tensors)
         and not has_fragment(tensors, "temporal")
         and not has_suffix(tensors, "norm_q.weight")
     )
-    if not is_mine:
+    if not is_mine or first is None:
         raise NotAMatch
-    return bare_unet(family)
+    variant = VARIANTS[first.shape[1]]
+    prediction, zero_snr = prediction_of(header.tensors, header.metadata)
+    problem = ""
+    if EDM_MEAN in header.tensors or EDM_STD in header.tensors:
+        problem = _problem_of_statistics(header.tensors, family.latents.channels, has_vae=False)
+    return Sniffed(
+        "checkpoint",
+        family.id,
+        variant,
+        prediction,
+        zero_snr and (prediction or family.usual_prediction(variant)) == "v_prediction",
+        has_vae=False,
+        has_encoders=False,
+        detail="EDM U-Net" if prediction.startswith("edm") else "U-Net",
+        problem=problem,
+        hint=WHOLE_HINT if problem else "",
+    )
 
 
 def is_bare_unet(tensors: Tensors) -> bool:
@@ -109,9 +127,10 @@ def is_bare_unet(tensors: Tensors) -> bool:
     return has_ends and has_prefix(tensors, "down_blocks.") and has_prefix(tensors, "up_blocks.")
 
 
-def bare_unet(family: str) -> Sniffed:
-    """A U-Net without the other components."""
-    return Sniffed("checkpoint", family, detail="U-Net", problem=_ALONE, hint=WHOLE_HINT)
+def unknown_unet() -> Sniffed:
+    """A U-Net without the other components, of no family that is known."""
+    problem = "It is a U-Net alone, of a model that is not known."
+    return Sniffed("checkpoint", "unknown", detail="U-Net", problem=problem, hint=WHOLE_HINT)
 
 
 def look_alike(tensors: Tensors, unet: Tensors) -> str:

@@ -20,6 +20,7 @@ class Sniffed:
         prediction: "epsilon", "v_prediction", "edm", "edm_v", or "" where the header doesn't say.
         zero_snr: It says that it was trained to zero terminal signal-to-noise ratio.
         has_vae: False of a checkpoint without one inside.
+        has_encoders: False of a checkpoint without text encoders inside, in a family whose checkpoints have them.
         detail: Words for what is not in the other fields: "LoCon", "SD 3.5 medium", "a text encoder".
         problem: Why it can't be used, as a sentence; "" when it can.
     """
@@ -30,6 +31,7 @@ class Sniffed:
     prediction: str = ""
     zero_snr: bool = False
     has_vae: bool = True
+    has_encoders: bool = True
     detail: str = ""
     control_type: tuple[str, ...] = ()
     problem: str = ""

@@ -1,4 +1,4 @@
-"""Weights files that are not safetensors, recognized by their first bytes, else by their suffix.
+"""Weights files that are neither safetensors nor GGUF, recognized by their first bytes, else by their suffix.
 
 A suffix is somebody's choice; the first bytes are the file's own. Nothing else of such a file is read here.
 """
@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+
+from catalog.files.gguf import MAGIC as GGUF
 
 CONVERT_HINT = "Convert it to safetensors; Darkroom can do that."
 _ONLY_SAFETENSORS = "Use a version of the model as safetensors."
@@ -33,7 +35,9 @@ class Format:
 
 PICKLE = Format("a pickle", "which can run code when opened", CONVERT_HINT)
 _NOT_RUN = "which Darkroom can't run"
-_GGUF = Format("GGUF weights", _NOT_RUN + " (quantized for llama.cpp and stable-diffusion.cpp)", is_anywhere=True)
+_GGML = Format(
+    "GGML weights", _NOT_RUN + " (the form before GGUF)", "Use a version as GGUF or safetensors.", is_anywhere=True
+)
 _ONNX = Format("an ONNX model", _NOT_RUN)
 _TENSORRT = Format("a TensorRT engine", _NOT_RUN + " (it is built for one card and one size)")
 _COREML = Format("a Core ML model", _NOT_RUN)
@@ -45,8 +49,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         ".pt": PICKLE,
         ".pth": PICKLE,
         ".pkl": PICKLE,
-        ".gguf": _GGUF,
-        ".ggml": _GGUF,
+        ".ggml": _GGML,
         ".onnx": _ONNX,
         ".engine": _TENSORRT,
         ".trt": _TENSORRT,
@@ -65,10 +68,9 @@ _ARCHIVES = {
     for kind in ("a 7-Zip", "a RAR", "a gzip")
 }
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
-SAFETENSORS = (".safetensors", ".sft")
+WEIGHTS = (".safetensors", ".sft", ".gguf")
 _STARTS: Mapping[bytes, Format] = MappingProxyType(
     {
-        b"GGUF": _GGUF,
         b"PK\x03\x04": PICKLE,
         **{bytes((0x80, protocol)): PICKLE for protocol in range(2, 6)},
         b"\x89HDF": FORMATS[".h5"],
@@ -98,8 +100,8 @@ def is_safetensors(start: bytes) -> bool:
 
 
 def format_of(path: Path, start: bytes) -> Format | None:
-    """The format of a file that is not safetensors; None for a file whose header the reader of headers judges."""
-    if is_safetensors(start):
+    """The format of a file that is neither safetensors nor GGUF; None where the reader of headers judges."""
+    if is_safetensors(start) or start.startswith(GGUF):
         return None
     for magic, form in _STARTS.items():
         if start.startswith(magic):

@@ -1,13 +1,20 @@
-"""Reads the header of a safetensors file and nothing else, refusing every malformed one with its reason."""
+"""Reads the header of a weights file and nothing else, refusing every malformed one with its reason.
+
+Safetensors here, GGUF in `gguf.py`.
+"""
 
 import json
 import os
 import stat
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
+from catalog.files.bitsandbytes import SCALES, STATE, with_packings
+from catalog.files.gguf import MAGIC, NotReadable, read_gguf
 from contract.errors import ModelProblem
 
 MAX_HEADER_BYTES = 8_000_000
@@ -37,6 +44,9 @@ _BITS = {
     "F6_E3M2": 6,
     "F4": 4,
 }
+_LENGTH_BYTES = 8  # before the header of a safetensors file
+_START_BYTES = 64
+_AGAIN = "Download or copy it again."
 _PICKLE_HINT = "Convert it to safetensors first; pickles can run code when opened."
 
 
@@ -46,7 +56,11 @@ class UnreadableModel(ModelProblem):
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """dtype as safetensors spells it, shape, and [begin, end) in the data part of the file."""
+    """dtype as safetensors spells it (of packed tensors as `gguf.py` and `bitsandbytes.py`), shape, place in the file.
+
+    Attributes:
+        begin, end: Its bytes, [begin, end).
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -78,7 +92,31 @@ def read_whole_header(path: Path) -> Header:
     Raises:
         ModelProblem: as `read_header`.
     """
-    raw, data_bytes = _header_bytes(path)
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise _bad(path, "is not a regular file")
+        with path.open("rb") as file:
+            first = file.read(_START_BYTES)
+            if first.startswith(MAGIC):
+                found, texts = read_gguf(file, status.st_size)
+                tensors = {name: TensorInfo(one.dtype, one.shape, one.begin, one.end) for name, one in found.items()}
+                return Header(tensors, texts)
+            header = _parsed(path, _header_bytes(path, file, first), status.st_size)
+            if any(STATE in name or name.endswith(SCALES) for name in header.tensors):
+                header = replace(header, tensors=with_packings(header.tensors, partial(_bytes_of, file)))
+            return header
+    except NotReadable as problem:
+        raise _bad(path, problem.cause, _AGAIN if problem.is_cut_off else "Use another file.") from None
+    except OSError as error:
+        raise UnreadableModel(
+            f"{path.name} can't be read ({os.strerror(error.errno or 5)}).", "Put it back, or correct its permissions."
+        ) from None
+
+
+def _parsed(path: Path, raw: bytes, file_size: int) -> Header:
+    """A safetensors file's header, of its text."""
+    start = _LENGTH_BYTES + len(raw)
     try:
         header = json.loads(raw, object_pairs_hook=_table_without_duplicates)
     except _Duplicate as error:
@@ -92,45 +130,42 @@ def read_whole_header(path: Path) -> Header:
         raise _bad(path, "holds no tensors")
     if len(header) > MAX_TENSORS:
         raise _bad(path, f"names {len(header):,} tensors; at most {MAX_TENSORS:,} are read")
-    tensors = {name: _tensor(path, name, entry) for name, entry in header.items()}
-    position = 0
+    tensors = {name: _tensor(path, name, entry, start) for name, entry in header.items()}
+    position = start
     for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.begin, tensor.end)):
         if tensor.begin != position:
             raise _bad(path, "has a gap or an overlap between its tensors")
         position = tensor.end
-    if position > data_bytes:
-        raise _bad(path, f"is cut off: {position - data_bytes:,} bytes are missing", "Download or copy it again.")
-    if position < data_bytes:
-        raise _bad(path, f"has {data_bytes - position:,} bytes more than its header says", "Download or copy it again.")
+    missing = position - file_size
+    if missing > 0:
+        raise _bad(path, f"is cut off: {missing:,} bytes are missing", _AGAIN)
+    if missing < 0:
+        raise _bad(path, f"has {-missing:,} bytes more than its header says", _AGAIN)
     texts = metadata.items() if isinstance(metadata, dict) else ()
     return Header(tensors, {key: value for key, value in texts if isinstance(value, str)})
 
 
-def _header_bytes(path: Path) -> tuple[bytes, int]:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise _bad(path, "is not a regular file")
-        with path.open("rb") as file:
-            start = file.read(64)
-            _refuse_other_formats(path, start)
-            (length,) = struct.unpack("<Q", start[:8])
-            if length > MAX_HEADER_BYTES:
-                raise _bad(path, "is not a safetensors file (its header would be too large)")
-            file.seek(8)
-            raw = file.read(length)
-    except OSError as error:
-        raise UnreadableModel(
-            f"{path.name} can't be read ({os.strerror(error.errno or 5)}).", "Put it back, or correct its permissions."
-        ) from None
+def _bytes_of(file: BinaryIO, info: TensorInfo) -> bytes:
+    file.seek(info.begin)
+    return file.read(info.end - info.begin)
+
+
+def _header_bytes(path: Path, file: BinaryIO, first: bytes) -> bytes:
+    """The text of a safetensors file's header. `first`: the file's first bytes."""
+    _refuse_other_formats(path, first)
+    (length,) = struct.unpack("<Q", first[:_LENGTH_BYTES])
+    if length > MAX_HEADER_BYTES:
+        raise _bad(path, "is not a safetensors file (its header would be too large)")
+    file.seek(_LENGTH_BYTES)
+    raw = file.read(length)
     if len(raw) < length:
-        raise _bad(path, "is cut off inside its header", "Download or copy it again.")
-    return raw, status.st_size - 8 - length
+        raise _bad(path, "is cut off inside its header", _AGAIN)
+    return raw
 
 
 def _refuse_other_formats(path: Path, start: bytes) -> None:
     if not start:
-        raise _bad(path, "is an empty file", "Download or copy it again.")
+        raise _bad(path, "is an empty file", _AGAIN)
     if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         raise _bad(path, "is a PyTorch pickle, not safetensors", _PICKLE_HINT)
     if start.startswith(b"version https://git-lfs"):
@@ -138,7 +173,7 @@ def _refuse_other_formats(path: Path, start: bytes) -> None:
     if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise _bad(path, "is a web page, not the weights", "Download it again.")
     if len(start) < 8:
-        raise _bad(path, f"is only {len(start)} bytes long", "Download or copy it again.")
+        raise _bad(path, f"is only {len(start)} bytes long", _AGAIN)
 
 
 class _Duplicate(ValueError):
@@ -154,7 +189,7 @@ def _table_without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, obje
     return table
 
 
-def _tensor(path: Path, name: str, entry: object) -> TensorInfo:
+def _tensor(path: Path, name: str, entry: object, start: int) -> TensorInfo:
     try:
         assert isinstance(entry, dict)
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
@@ -170,7 +205,7 @@ def _tensor(path: Path, name: str, entry: object) -> TensorInfo:
             break
     if size != 8 * (end - begin):
         raise _bad(path, f"gives the tensor “{name[:80]}” {end - begin} bytes; its shape needs {-(-size // 8)}")
-    return TensorInfo(dtype, shape, begin, end)
+    return TensorInfo(dtype, shape, start + begin, start + end)
 
 
 def _bad(path: Path, cause: str, hint: str = "Use another file.") -> ModelProblem:

@@ -111,6 +111,11 @@ def _nothing_usable(component: str, names: Iterable[str]) -> ModelProblem:
             "Keep one of them.",
         )
     suffixes = {os.path.splitext(name)[1].lower() for name in names}
+    if ".gguf" in suffixes:
+        return ModelProblem(
+            f"{component} holds GGUF weights, which are not read within a folder.",
+            "Put the .gguf file into models/unet/.",
+        )
     for suffix, form in FORMATS.items():
         if suffix in suffixes:
             # Only a single file can be converted here.

@@ -5,7 +5,7 @@ keeps its name, so that matching it with a layout reports it. Shapes are in `inf
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from diffusers.loaders.single_file_utils import (
@@ -22,6 +22,18 @@ UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 _VAE_FILE_PREFIXES = (VAE, "vae.", "")  # of files that hold only a VAE
 _VAE_MODULES = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+_LDM_UNET_MODULES = ("input_blocks.", "middle_block.", "output_blocks.", "out.", "time_embed.", "label_emb.")
+_UNET_MODULES = (
+    "conv_in.",
+    "conv_norm_out.",
+    "conv_out.",
+    "time_embedding.",
+    "add_embedding.",
+    "down_blocks.",
+    "mid_block.",
+    "up_blocks.",
+)
+_XL_ENCODERS = "conditioner.embedders."
 _CLIP_MODULES = ("embeddings.", "encoder.", "final_layer_norm.", "text_projection.")
 _CONTROLNET_LAYERS = 2  # a block, in all files with original keys
 _ADAPTER_LAYERS = 2  # the same of T2I-Adapters that are not light
@@ -81,8 +93,13 @@ def _diffusers_adapter_name(name: str, is_light: bool) -> str:
 
 
 def unet_slices(names: Names) -> Slices:
-    """The U-Net of a checkpoint; nothing where it has none."""
+    """The U-Net of a checkpoint, or of a file that is one alone, by either naming; nothing where it has none."""
     own = {name: name for name in names if name.startswith(UNET)}
+    if not own and "conv_in.weight" in names:
+        return {name: TensorSlice(name) for name in names if name.startswith(_UNET_MODULES)}
+    if not own and "input_blocks.0.0.weight" in names:
+        bare = unet_slices([UNET + name for name in names if name.startswith(_LDM_UNET_MODULES)])
+        return {name: replace(one, name=one.name.removeprefix(UNET)) for name, one in bare.items()}
     # Residual blocks before the first downsampling; all of them where there is none.
     blocks = {name[len(UNET) :].split(".")[1] for name in own if name.startswith(f"{UNET}input_blocks.")}
     ends = [len(blocks)]
@@ -123,6 +140,11 @@ def clip_slices(names: Names, prefix: str) -> Slices:
         if name.startswith(prefix):
             new_name = name[len(prefix) :].removeprefix("text_model.")
             if new_name.startswith(_CLIP_MODULES):
+                found[new_name] = TensorSlice(name)
+            elif new_name == "text_projection" and prefix.startswith(_XL_ENCODERS):
+                # stable-diffusion.cpp's, who renames OpenCLIP's; where it came from transformers is not known
+                found["text_projection.weight"] = TensorSlice(name, is_transposed=True)
+            elif new_name == "text_projection":
                 found[new_name] = TensorSlice(name)
     return found
 

@@ -14,6 +14,7 @@ from catalog.families.ldm_checkpoints import UNET, VARIANTS, prediction_of
 from catalog.files.folders import MAX_CONFIG_BYTES, SIDE_SETTINGS
 from catalog.files.headers import read_whole_header
 from catalog.files.plain_text import printable
+from catalog.files.tensor_names import first_shape
 from catalog.samplers import EDM_PREDICTIONS
 from contract.errors import ModelProblem
 from contract.values import Prediction
@@ -24,6 +25,7 @@ from engine.weights.reading import read_tensor
 _BETAS = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 FLOW_PREDICTION = "flow_prediction"
 _MOST_SHIFT = 100
+_FIRST_LAYERS = (f"{UNET}input_blocks.0.0.weight", "input_blocks.0.0.weight", "conv_in.weight")
 # An LDM configuration, and the notes of other programs.
 _SIDE_FILES = dict(
     zip(
@@ -48,12 +50,16 @@ def scheduler_config(file: Path, family: Family) -> dict[str, Any]:
         return edm_config_of_file(file, header.tensors, marked)
     prediction = _prediction_in_side_file(file) or marked
     if not prediction:
-        first = header.tensors.get(f"{UNET}input_blocks.0.0.weight")
-        in_channels = first.shape[1] if first and len(first.shape) > 1 else 0
+        first = first_shape(header.tensors, *_FIRST_LAYERS)
+        in_channels = first[1] if len(first) > 1 else 0
         prediction = family.usual_prediction(VARIANTS.get(in_channels, "text"))
         telltale = family.telltale
-        if prediction != "epsilon" and telltale is not None and telltale.tensor in header.tensors:
-            spread = float(read_tensor(file, header.tensors[telltale.tensor]).float().std(correction=0))
+        shown = None
+        if prediction != "epsilon" and telltale is not None:
+            names = (telltale.tensor, telltale.tensor.removeprefix(UNET))
+            shown = next((header.tensors[name] for name in names if name in header.tensors), None)
+        if shown is not None and telltale is not None:
+            spread = float(read_tensor(file, shown).float().std(correction=0))
             if spread <= telltale.least_v:
                 prediction = "epsilon"
     # With zero terminal SNR there is nothing to predict at the last timestep but v.

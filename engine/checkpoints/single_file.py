@@ -41,10 +41,10 @@ _INCOMPLETE = "It holds a part of a model only. Use the whole checkpoint."
 
 
 def ldm_components(file: Path, header: Header, facts: Family) -> dict[str, tuple[Config, Slices]]:
-    """Configuration and tensors of each component of a checkpoint with LDM keys; without a VAE where it has none.
+    """Configuration and tensors of each component that a checkpoint with LDM keys has: always the U-Net.
 
     Raises:
-        ModelProblem: it lacks another component; names the file.
+        ModelProblem: it lacks the U-Net, or has a part of a component; names the file.
     """
     assert facts.unet is not None
     slices = unet_slices(header)
@@ -54,7 +54,9 @@ def ldm_components(file: Path, header: Header, facts: Family) -> dict[str, tuple
         found: dict[str, tuple[Config, Slices]] = {}
         found["unet"] = (unet_config(shapes_of(slices, header), facts.unet), slices)
         for encoder in facts.text_encoders:
-            found[encoder.component] = _text_encoder_of(encoder, header, file)
+            component = text_encoder(encoder, header, encoder.prefixes)
+            if component is not None:
+                found[encoder.component] = component
         vae = vae_slices(header)
         if vae:
             config = vae_config(shapes_of(vae, header), facts.latents)
@@ -119,21 +121,27 @@ def clip_component(encoder: TextEncoder, header: Header, prefix: str) -> tuple[C
     return ({**config, "projection_dim": 0} if "text_projection.weight" not in slices else config), slices
 
 
-def _text_encoder_of(encoder: TextEncoder, header: Header, file: Path) -> tuple[Config, Slices]:
-    """Configuration and tensors, without layers and projections that the family does not read."""
-    slices = clip_slices(header, f"{encoder.prefix}transformer.")
+def text_encoder(encoder: TextEncoder, header: Header, prefixes: tuple[str, str]) -> tuple[Config, Slices] | None:
+    """Configuration and tensors, without layers and projections that the family does not read; None where it has none.
+
+    Args:
+        prefixes: Of transformers' and of OpenCLIP's keys.
+    Raises:
+        KeyError, IndexError: a tensor is missing, or has too few dimensions.
+    """
+    slices = clip_slices(header, prefixes[0])
     is_original = not slices
     if is_original:
-        slices = open_clip_slices(header, f"{encoder.prefix}model.")
+        slices = open_clip_slices(header, prefixes[1])
     if not slices:
-        raise ModelProblem(f"{file.name} has no {encoder.component.replace('_', ' ')}.", _INCOMPLETE)
+        return None
     shapes = shapes_of(slices, header)
     layers = text_layers(shapes)
     if encoder.is_open and not encoder.is_projecting and is_original:
         layers = layers_read(layers)
     skipped = [f"encoder.layers.{number}." for number in range(layers, text_layers(shapes))]
     if not encoder.is_projecting:
-        skipped.append("text_projection.")
+        skipped.append("text_projection")
     kept = {name: found for name, found in slices.items() if not name.startswith(tuple(skipped))}
     return text_config(shapes, is_open=encoder.is_open, layers=layers), kept
 

@@ -14,7 +14,7 @@ from catalog.files.folders import read_json
 from catalog.files.headers import TensorInfo, read_header
 from catalog.files.weights import weights_files
 from contract.errors import ModelProblem
-from engine.checkpoints.component import Component, Config
+from engine.checkpoints.component import Component, Config, packings_of, plain_config
 from engine.checkpoints.foreign_config import blame_config
 from engine.checkpoints.infer_config import Shapes, count_children
 from engine.checkpoints.single_file import blame_shapes, shapes_of
@@ -45,11 +45,11 @@ def t5_component(facts: Family, path: Path) -> Component:
         elif name.startswith(prefix) and rest == "shared.weight":
             slices.setdefault("embed_tokens.weight", TensorSlice(name))
     if path.is_dir():
-        config = read_json(path / "config.json")
+        config = plain_config(read_json(path / "config.json"))
     else:
         with blame_shapes(path):
             config = t5_config(shapes_of(slices, header))
-    return Component(config, build_t5, partial(tuple, files), slices)
+    return Component(config, build_t5, partial(tuple, files), slices, packings=packings_of(slices, header))
 
 
 def t5_config(shapes: Shapes) -> dict[str, Any]:

@@ -63,10 +63,10 @@ class ModelFamily(Protocol):
         """An empty negative prompt is all zeros instead of encoded."""
 
     def read_file(self, file: Path, header: Mapping[str, TensorInfo]) -> dict[str, FileComponent]:
-        """The components of a checkpoint that is one file; without a VAE where the file has none.
+        """The components that a checkpoint's file holds: always the denoiser; text encoders and a VAE may be elsewhere.
 
         Raises:
-            ModelProblem: it lacks another component; names the file.
+            ModelProblem: it lacks the denoiser, or a part of a component; names the file.
         """
 
     def read_vae_file(self, file: Path, header: Mapping[str, TensorInfo]) -> FileComponent:

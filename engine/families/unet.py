@@ -102,7 +102,7 @@ def float32_layers(module: nn.Module) -> Iterator[None]:
         for layer in module.modules():
             if next(layer.parameters(recurse=False), None) is not None:
                 hooks.callback(layer.register_forward_pre_hook(widen).remove)
-                hooks.callback(layer.register_forward_hook(narrow, always_call=True).remove)
+                hooks.callback(layer.register_forward_hook(narrow, prepend=True, always_call=True).remove)
         try:
             yield
         finally:

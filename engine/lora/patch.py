@@ -1,14 +1,16 @@
 """Patches a set of LoRAs into a checkpoint's modules, in place, and unpatches it.
 
 A touched layer's weight is computed from the original in float32; unpatching copies the original from the checkpoint's
-weight buffer and never subtracts, so weights come back bit-equal. A set stays patched when its job ends: the next job
-with the same set finds it there, one with another changes only the layers that differ.
+weight buffer and never subtracts, so weights come back bit-equal. Of a packed weight (GGUF) it is computed each time
+the weight is expanded. A set stays patched when its job ends: the next job with the same set finds it there, one with
+another changes only the layers that differ.
 Names are `keys.py`, the arithmetic is `deltas.py`, the weights belong to `models/manager.py`.
 """
 
 import hashlib
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -251,7 +253,7 @@ def deltas_for(one: AppliedLora, bundle: Bundle, field: str) -> dict[str, Delta]
         InvalidRecipe: it doesn't fit.
     """
     part, module = one.layer.part, one.layer.module
-    shape = tuple(bundle.original(part, f"{module}.weight").shape)
+    shape = bundle.spec(part, f"{module}.weight").shape
     try:
         found = deltas_of(one.tensors, shape, bundle.device.torch_device, one.layer.cut)
         if "bias" in found and bundle.modules[part].get_submodule(module).bias is None:
@@ -298,6 +300,10 @@ def _patch_module(
         if name not in stale:
             continue
         key = (part, name)
+        if bundle.spec(part, name).packing:
+            state.patched[key] = ()
+            bundle.change(part, name, partial(merged, deltas=of_tensor))
+            continue
         original, present = bundle.original(part, name), bundle.present(part, name)
         has_own_memory = key in state.patched and not device.copies_weights
         if has_own_memory and present is not None and present.is_contiguous():

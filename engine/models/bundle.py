@@ -1,6 +1,6 @@
 """What a lease gives: one model, ready to run, with what jobs may do to it while they have it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from engine.device.wrapped_padding import WrappedCall
 from engine.families.family import ModelFamily
 from engine.models.module_slot import ModuleSlot, State
 from engine.models.offload import Offloader
+from engine.weights.weight_buffer import TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,14 @@ class Bundle:
     def original(self, component: str, name: str) -> Tensor:
         """The model's own tensor, in host memory: never to be written."""
         return self._slot.original(component, name)
+
+    def spec(self, component: str, name: str) -> TensorSpec:
+        """Shape and packing of a tensor."""
+        return self._slot.spec(component, name)
+
+    def change(self, component: str, name: str, change: Callable[[Tensor], Tensor]) -> None:
+        """Do something to the numbers of a packed tensor each time it is expanded, until it is restored."""
+        self._slot.change(component, name, change)
 
     def replace(self, component: str, values: Mapping[str, Tensor]) -> None:
         """Override tensors of a component, by values of any device and dtype, until they are restored."""

@@ -6,6 +6,7 @@ a file of named tensors; T5, which some families read prompts with, is one by it
 has, and how one that is a file is read, its family says.
 """
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,28 @@ from catalog.files.folders import read_json
 from catalog.files.headers import read_header
 from catalog.files.weights import weights_files
 from catalog.models import optional_components
+from contract.errors import ModelProblem
 from contract.recipe import ModelRef
-from engine.checkpoints.component import Builder, Component, Config
+from engine.checkpoints.component import Builder, Component, Config, is_quantized, packings_of, plain_config
 from engine.checkpoints.edm import edm_config, is_edm
 from engine.checkpoints.predictions import flow_config, scheduler_config
-from engine.checkpoints.single_file import blame_shapes, clip_component, controlnet_file, t2i_adapter_file
+from engine.checkpoints.single_file import (
+    blame_shapes,
+    clip_component,
+    controlnet_file,
+    t2i_adapter_file,
+    text_encoder,
+)
 from engine.checkpoints.t5 import t5_component
 from engine.checkpoints.tokenizers import END, PADDING_OPEN, ClipTokenizers, read_tokenizer
 from engine.families import builder_of, family_of
 from engine.families.family import ModelFamily
 from engine.families.sd3 import build_transformer_controlnet
 from engine.weights.named_tensors import NamedTensors
+from engine.weights.reading import TensorSlice
+
+_DENOISERS = ("unet", "transformer")
+_READ_ELSEWHERE = ("vae", "depth_estimator")  # small, and their weights are read by more than their layers
 
 
 def components_of(ref: ModelRef, path: Path) -> dict[str, Component]:
@@ -65,9 +77,11 @@ def components_of(ref: ModelRef, path: Path) -> dict[str, Component]:
         return {ref.kind: Component(config, builder_of(family, "vae"), lambda: (path,), slices)}
     found = {}
     if path.is_file():
-        for name, (config, slices) in family.read_file(path, without_companions(read_header(path))).items():
-            found[name] = Component(config, builder_of(family, name), lambda: (path,), slices)
-        return {**found, **_encoders_beside(family, path)}
+        header = read_header(path)
+        for name, (config, slices) in family.read_file(path, without_companions(header)).items():
+            packings = {} if name in _READ_ELSEWHERE else packings_of(slices, header)
+            found[name] = Component(config, builder_of(family, name), lambda: (path,), slices, packings=packings)
+        return {**found, **_from_other_files(family, path, found.keys())}
     if ref.kind == "vae":
         return {ref.kind: _folder_component(path, builder_of(family, "vae"))}
     for name in (*family.builders, *optional_components(path)):
@@ -75,16 +89,37 @@ def components_of(ref: ModelRef, path: Path) -> dict[str, Component]:
     return found
 
 
-def _encoders_beside(family: ModelFamily, path: Path) -> dict[str, Component]:
-    """The text encoders of a checkpoint that are files of their own. Raises ModelProblem: one lacks a tensor."""
-    found = {}
-    encoders = {encoder.component: encoder for encoder in family.facts.text_encoders}
-    for name, file in find_encoders(path, family.facts).beside.items():
-        with blame_shapes(file):
-            component = clip_component(encoders[name], without_companions(read_header(file)), "")
-        assert component is not None
+def _from_other_files(family: ModelFamily, path: Path, inside: Collection[str]) -> dict[str, Component]:
+    """The components of a checkpoint that other files hold: text encoders, maybe the VAE.
+
+    Raises:
+        ModelProblem: a text encoder is nowhere, or a file can't be used.
+    """
+    facts, found = family.facts, {}
+    encoders = {encoder.component: encoder for encoder in facts.text_encoders}
+    others = find_encoders(path, facts)
+    for name, file in others.beside.items():
+        header = read_header(file)
+        weights = without_companions(header)
+        if file in others.lenders:
+            component = family.read_file(file, weights).get(name)
+        else:
+            with blame_shapes(file):
+                if facts.unet is None:
+                    component = clip_component(encoders[name], weights, "")
+                else:
+                    component = text_encoder(encoders[name], weights, ("", ""))
+        if component is None:
+            raise ModelProblem(f"{file.name} has no {name.replace('_', ' ')}.", "Use another file.")
         config, slices = component
-        found[name] = Component(config, builder_of(family, name), partial(tuple, [file]), slices)
+        packings = {} if name in _READ_ELSEWHERE else packings_of(slices, header)
+        found[name] = Component(config, builder_of(family, name), partial(tuple, [file]), slices, packings=packings)
+    for name in encoders:
+        if name not in inside and name not in found:
+            raise ModelProblem(
+                f"{path.name} has no {name.replace('_', ' ')}.",
+                f"Put {facts.encoder_files} into models/text_encoders/.",
+            )
     return found
 
 
@@ -153,7 +188,13 @@ def build_image_encoder(config: Config) -> nn.Module:
 
 
 def _folder_component(folder: Path, build: Builder) -> Component:
-    return Component(read_json(folder / "config.json"), build, lambda: weights_files(folder))
+    config = read_json(folder / "config.json")
+    packings: dict[str, str] = {}
+    if is_quantized(config) and folder.name in _DENOISERS:
+        for file in weights_files(folder):
+            header = read_header(file)
+            packings |= packings_of({name: TensorSlice(name) for name in without_companions(header)}, header)
+    return Component(plain_config(config), build, lambda: weights_files(folder), packings=packings)
 
 
 def _named_tensors(file: Path, *, keeps_dtype: bool = False) -> Component:

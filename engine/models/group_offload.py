@@ -94,13 +94,15 @@ class GroupOffload:
         self._pipeline = _Pipeline(stagings=tuple(stagings))
         self._resident = {name: target for name, target in targets.items() if name not in grouped}
         for spec, target in self._resident.values():
-            target.data = torch.empty(spec.shape, dtype=spec.dtype, device=device)
+            shape = (spec.size,) if spec.packing else spec.shape
+            target.data = torch.empty(shape, dtype=spec.dtype, device=device)
             if spec.is_channels_last:
                 target.data = target.data.to(memory_format=torch.channels_last)
         self._copy_resident()
         # Last: if memory runs out above, no hook may stay on the modules.
         for name, group in groups.items():
-            hook = module.get_submodule(name).register_forward_pre_hook(self._onload_before(group))
+            # Before hooks that widen weights.
+            hook = module.get_submodule(name).register_forward_pre_hook(self._onload_before(group), prepend=True)
             self._pipeline.hooks.append(hook)
 
     @property

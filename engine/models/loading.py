@@ -160,6 +160,9 @@ def plan_load(ref: ModelRef, path: str) -> LoadPlan:
     components = components_of(ref, Path(path))
     configs = {name: dict(component.config) for name, component in components.items()}
     shape = json.dumps([ref.kind, ref.family, configs], sort_keys=True)
+    packings = {name: dict(component.packings) for name, component in components.items() if component.packings}
+    if packings:
+        shape += f" packed {hashlib.sha256(json.dumps(packings, sort_keys=True).encode()).hexdigest()}"
     return LoadPlan(ref, Path(path), components, shape)
 
 

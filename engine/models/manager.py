@@ -472,7 +472,8 @@ class ModelManager:
             if slot.holds is model:
                 slot.clear()
                 slot.evaluations.release()
-        if model.ref.kind != "checkpoint":  # every LoRA has a shape of its own
+        # Every LoRA has a shape of its own, and most packed checkpoints.
+        if model.ref.kind != "checkpoint" or model.buffer.layout.is_packed:
             shapes = {other.shape for other in self._models.values()}
             self._slots = [slot for slot in self._slots if slot.shape in shapes or slot.shape != model.shape]
         return model.buffer

@@ -6,7 +6,7 @@ back (`offload.py`); single tensors may be overridden for a while (LoRAs). Which
 """
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,8 +23,10 @@ from engine.device.devices import Device
 from engine.device.evaluations import Call, Evaluations, Outputs
 from engine.families import family_of
 from engine.models.group_offload import GroupOffload
-from engine.models.layerwise_casting import cast_layerwise, no_weights
+from engine.models.layerwise_casting import Numbers, cast_layerwise, may_stay_packed, no_weights
 from engine.weights.named_tensors import NamedTensors
+from engine.weights.packed import expanded
+from engine.weights.reading import spellings
 from engine.weights.weight_buffer import PINNED_SEGMENT_BYTES, Layout, TensorSpec, WeightBuffer, lay_out, view
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ State = TypeVar("State")
 _DRAWS_WEIGHTS = ("torch.nn.init", "transformers.initialization")  # whose functions fill a tensor and return it
 _NEVER_STORED_IN_HALF = ("depth_estimator",)
 TensorKey = tuple[str, str]  # a component, and the name of a tensor in it
+Change = Callable[[Tensor], Tensor]
 
 
 @dataclass(slots=True)
@@ -51,6 +54,7 @@ class ModuleSlot:
         group_offloads: Components that pass through the device group by group instead.
         changed: Tensors on the device that differ from the buffer's.
         overrides: Tensors in host memory that are used instead of the buffer's.
+        changes: What is to be done to the numbers of packed tensors each time they are expanded (LoRAs).
         adapter_state: What adapters keep about their changes, by its class; dropped at a swap.
         evaluations: Faster than the modules themselves, on the CPU.
         evaluator: Of the denoiser, on a card; what it records is dropped when components leave the card.
@@ -71,6 +75,7 @@ class ModuleSlot:
     group_offloads: dict[str, GroupOffload] = field(default_factory=dict)
     changed: set[TensorKey] = field(default_factory=set)
     overrides: dict[TensorKey, Tensor] = field(default_factory=dict)
+    changes: dict[TensorKey, Change] = field(default_factory=dict)
     adapter_state: dict[type, object] = field(default_factory=dict)
     evaluations: Evaluations = field(default_factory=Evaluations)
     evaluator: CardEvaluator | None = None
@@ -181,7 +186,7 @@ class ModuleSlot:
     def evaluate(
         self, component: str, call: Call, inputs: tuple[Tensor, ...], weights: str, is_denoiser: bool
     ) -> Outputs:
-        """`call(module, *inputs)` by what is ready and best; of weights in half precision that is the module.
+        """`call(module, *inputs)` by what is ready and best; of weights that are cast or expanded that is the module.
 
         Args:
             weights: Their digest, where OpenVINO may be used.
@@ -192,7 +197,8 @@ class ModuleSlot:
             return (self.evaluator(module, call, inputs),)
         if component == "controlnet" and self.evaluator is not None and not self.may_offload:
             return self.evaluator.outputs(module, call, inputs)
-        if self.device.torch_device.type != "cpu" or self.device.storage_dtype is not None:
+        is_cast = self.device.storage_dtype is not None or self.layout.is_packed
+        if self.device.torch_device.type != "cpu" or is_cast:
             return call(module, *inputs)
         found = self.evaluations.find(component, call, inputs, weights)
         if found is not None:
@@ -221,6 +227,7 @@ class ModuleSlot:
         self.evaluations.forget_wanted()
         self.changed.clear()
         self.overrides.clear()
+        self.changes.clear()
         self.adapter_state.clear()
 
     def state_of(self, kind: type[State]) -> State:
@@ -241,11 +248,16 @@ class ModuleSlot:
         """The checkpoint's own tensor, never to be written: on the card where it has a copy, else in host memory."""
         assert self.buffer is not None
         spec = self.targets[component, name][0]
-        return view(self.copy, spec) if spec.segment in self.copy else self.buffer.tensor(spec)
+        found = view(self.copy, spec) if spec.segment in self.copy else self.buffer.tensor(spec)
+        return expanded(found, spec.packing, spec.shape) if spec.packing else found
+
+    def spec(self, component: str, name: str) -> TensorSpec:
+        """Shape and packing of a tensor."""
+        return self.targets[component, name][0]
 
     def present(self, component: str, name: str) -> Tensor | None:
-        """A tensor as it is now on the device; None while its component is offloaded."""
-        if self.device.copies_weights and component not in self.storage:
+        """A tensor as it is now on the device; None while its component is offloaded, or if it is packed."""
+        if (self.device.copies_weights and component not in self.storage) or self.spec(component, name).packing:
             return None
         return self.targets[component, name][1].data
 
@@ -268,6 +280,16 @@ class ModuleSlot:
                 self.overrides.pop(key, None)  # of an earlier lease: `offload` keeps the new value
         self._invalidate_groups(component)
 
+    def change(self, component: str, name: str, change: Change) -> None:
+        """Do something to the numbers of a packed tensor each time it is expanded, until it is restored.
+
+        Args:
+            change: From numbers in float32 on the device to others there.
+        """
+        assert self.spec(component, name).packing
+        self.revision += 1
+        self.changes[component, name] = change
+
     def restore(self, component: str, names: Iterable[str]) -> None:
         """Give tensors the checkpoint's own values again, to the bit."""
         assert self.buffer is not None
@@ -275,7 +297,10 @@ class ModuleSlot:
         self.evaluations.forget_wanted(component)
         for name in names:
             key = (component, name)
-            target = self.targets[key][1]
+            spec, target = self.targets[key]
+            if spec.packing:
+                self.changes.pop(key, None)
+                continue
             self.overrides.pop(key, None)
             self.changed.discard(key)
             if not self.device.copies_weights:
@@ -341,26 +366,56 @@ def build(shape: str, components: Mapping[str, Component], device: Device) -> Mo
         if device.storage_dtype is not None and dtypes[name] == torch.float32 and is_run:
             stored_dtypes[name] = device.storage_dtype
     limit = PINNED_SEGMENT_BYTES if device.pins_memory else None
-    layout = lay_out(modules, dtypes | stored_dtypes, channels_last=device.channels_last, segment_limit=limit)
+    packings = _packings(modules, components)
+    layout = lay_out(
+        modules, dtypes | stored_dtypes, channels_last=device.channels_last, segment_limit=limit, packings=packings
+    )
     targets: dict[TensorKey, tuple[TensorSpec, Tensor]] = {}
+    changes: dict[TensorKey, Change] = {}
+    stored: dict[str, dict[str, Tensor]] = {}
+    numbers_of: dict[str, dict[str, Numbers]] = {}
     for spec in layout.specs:
-        is_cast = spec.component in stored_dtypes and spec.dtype.is_floating_point
+        is_cast = bool(spec.packing) or (spec.component in stored_dtypes and spec.dtype.is_floating_point)
         dtype = dtypes[spec.component] if is_cast else spec.dtype
         target = _replace_meta(modules[spec.component], spec.name, dtype, device.torch_device)
         if is_cast:
-            target.data = no_weights(spec.shape, dtype)
-            target = torch.empty(0, dtype=spec.dtype)
+            target.data = no_weights(spec.shape, dtype, device.torch_device)
+            target = torch.empty(0, dtype=spec.dtype, device=device.torch_device)
+            stored.setdefault(spec.component, {})[spec.name] = target
+        if spec.packing:
+            numbers_of.setdefault(spec.component, {})[spec.name] = _expanding(spec, changes)
         targets[spec.component, spec.name] = (spec, target)
-    for name in stored_dtypes:
-        stored = {}
-        for (owner, tensor), (spec, target) in targets.items():
-            if owner == name and spec.dtype.is_floating_point:
-                stored[tensor] = target
-        cast_layerwise(modules[name], stored)
+    for name, of_component in stored.items():
+        cast_layerwise(modules[name], of_component, numbers_of.get(name, {}))
     for module in modules.values():
         module.to(device.torch_device)  # what is left are buffers that no file holds
         set_attention(module, device)
-    return ModuleSlot(shape, modules, layout, targets, device, evaluator=evaluator_for(device, shape))
+    evaluator = None if packings else evaluator_for(device, shape)  # which knows no hooks
+    return ModuleSlot(shape, modules, layout, targets, device, changes=changes, evaluator=evaluator)
+
+
+def _packings(modules: Mapping[str, nn.Module], components: Mapping[str, Component]) -> dict[TensorKey, str]:
+    """The tensors that stay packed in memory, by the modules' names."""
+    packings: dict[TensorKey, str] = {}
+    for name, component in components.items():
+        own = modules[name].state_dict() if component.packings else {}
+        for tensor, packing in component.packings.items():
+            spelled = next((one for one in spellings(tensor) if one in own), "")
+            if spelled and may_stay_packed(modules[name], spelled):
+                packings[name, spelled] = packing
+    return packings
+
+
+def _expanding(spec: TensorSpec, changes: Mapping[TensorKey, Change]) -> Numbers:
+    """From the bytes of a packed tensor to its numbers, with what is to be done to them."""
+    key = (spec.component, spec.name)
+
+    def numbers(raw: Tensor) -> Tensor:
+        found = expanded(raw, spec.packing, spec.shape)
+        change = changes.get(key)
+        return found if change is None else change(found)
+
+    return numbers
 
 
 class _WithoutInitialization(TorchFunctionMode):

@@ -7,6 +7,7 @@ slices a model's file has is `checkpoints/key_maps.py`; the buffer is `weight_bu
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from torch import Tensor
 from catalog.detect.quantized import companions, scale_of, scales_rows
 from catalog.files.headers import TensorInfo, read_header
 from contract.errors import ModelProblem
+from engine.weights.bitsandbytes import Companions, Unusable, arranged
+from engine.weights.packed import expanded, fills_blocks, is_finite, is_packed
 from engine.weights.weight_buffer import Layout, TensorSpec, WeightBuffer
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -33,7 +36,6 @@ DTYPES: Mapping[str, torch.dtype] = {
     "BOOL": torch.bool,
 }
 _CHUNK_BYTES = 2**22
-_HEADER_LENGTH_BYTES = 8  # before the header of a safetensors file
 _ONE_NUMBER_BYTES = 8  # a LoRA's alpha may be an integer, weights never are
 _OTHER_CONFIG = "Use the config.json that came with it."
 _OTHER_KIND = "It is damaged, or of a kind that Darkroom does not know."
@@ -96,12 +98,14 @@ class Reading:
     Attributes:
         slice: Where it is in the file, and how it is arranged there.
         scale: What its numbers are to be multiplied by (`catalog/detect/quantized.py`): one number, or one a row.
+        beside: What bitsandbytes keeps beside it.
     """
 
     info: TensorInfo
     spec: TensorSpec
     slice: TensorSlice
     scale: TensorInfo | None = None
+    beside: Companions | None = None
 
     @property
     def size(self) -> int:
@@ -151,7 +155,7 @@ def match(
     for spec in layout.specs:
         if spec.component != component:
             continue
-        found = next((name for name in _spellings(spec.name) if name in left), None)
+        found = next((name for name in spellings(spec.name) if name in left), None)
         if found is None:
             raise ModelProblem(
                 f"{label} lacks the tensor “{spec.name}”.",
@@ -185,6 +189,12 @@ def _plan_reading(label: str, tensor_slice: TensorSlice, header: Mapping[str, Te
             f"{label}: “{tensor_slice.name}” has the shape {found}; its configuration asks for {wanted}.",
             _OTHER_CONFIG if label.startswith(f"{spec.component}/") else _OTHER_KIND,
         )
+    if is_packed(info.dtype) and not fills_blocks(info.dtype, info.shape):
+        raise ModelProblem(
+            f"{label}: a block of “{tensor_slice.name}” belongs to two layers.", "Use another version of the model."
+        )
+    if spec.packing and spec.packing != info.dtype:
+        raise ModelProblem(f"{label} changed on the disk since it was chosen.", "Choose it again.")
     is_weight = _is_float(info) or (info.dtype in DTYPES and info.end - info.begin <= _ONE_NUMBER_BYTES)
     if not is_weight:
         raise ModelProblem(
@@ -198,11 +208,11 @@ def _plan_reading(label: str, tensor_slice: TensorSlice, header: Mapping[str, Te
             "which is not read here.",
             "Use an fp16 or bf16 version of the model.",
         )
-    return Reading(info, spec, tensor_slice, scale)
+    return Reading(info, spec, tensor_slice, scale, Companions.of(tensor_slice.name, info.dtype, header))
 
 
 def _is_float(info: TensorInfo) -> bool:
-    return info.dtype in DTYPES and DTYPES[info.dtype].is_floating_point
+    return is_packed(info.dtype) or (info.dtype in DTYPES and DTYPES[info.dtype].is_floating_point)
 
 
 def _matrix_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -214,7 +224,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "a single number"
 
 
-def _spellings(name: str) -> Iterator[str]:
+def spellings(name: str) -> Iterator[str]:
     """Names a tensor may have in a file: transformers 5 dropped `text_model.`, diffusers renamed."""
     yield name
     if name.startswith("text_model."):
@@ -237,23 +247,54 @@ def fill(buffer: WeightBuffer, source: Source) -> Iterator[int]:
     """
     staging = torch.empty(_CHUNK_BYTES, dtype=torch.uint8)
     with source.path.open("rb", buffering=0) as file:
-        start = _tensors_start(file)
         for reading in source.readings:
             scale = None if reading.scale is None else read_tensor(source.path, reading.scale)
-            file.seek(start + reading.info.begin)
+            file.seek(reading.info.begin)
             is_moved = reading.slice.is_transposed or reading.slice.is_swapped
-            if scale is not None or is_moved or reading.spec.is_channels_last:
+            if reading.spec.packing:
+                _read_packed(file, buffer, reading, source)
+            elif scale is not None or is_moved or reading.spec.is_channels_last or is_packed(reading.info.dtype):
                 if staging.numel() < reading.size:
                     staging = torch.empty(reading.size, dtype=torch.uint8)
                 raw = staging[: reading.size]
                 _read_exactly(file, raw, source.label)
-                found = scaled(raw.view(DTYPES[reading.info.dtype]).view(reading.info.shape), scale)
+                found = scaled(_numbers(_arranged(raw, reading, source), reading.info), scale)
                 target = buffer.tensor(reading.spec)
                 target.copy_(reading.slice.arranged(found).reshape(reading.spec.shape))
                 _check_and_add(target, buffer, reading.spec, source)
             else:
                 _read_in_order(file, buffer, reading, source, staging[:_CHUNK_BYTES])
             yield reading.size
+
+
+def _read_packed(file: FileIO, buffer: WeightBuffer, reading: Reading, source: Source) -> None:
+    """Read the bytes of a tensor that stays packed."""
+    spec, target = reading.spec, buffer.tensor(reading.spec)
+    if reading.beside is None:
+        _read_exactly(file, target, source.label)
+    else:
+        raw = torch.empty(reading.size, dtype=torch.uint8)
+        _read_exactly(file, raw, source.label)
+        target.copy_(_arranged(raw, reading, source))
+    if not is_finite(target, spec.packing):
+        raise _not_finite(source.label, spec.name)
+    buffer.sums[spec] = float(target.sum(dtype=torch.int64))
+
+
+def _arranged(raw: Tensor, reading: Reading, source: Source) -> Tensor:
+    """A packed tensor's bytes as they are expanded; those of bitsandbytes with their scales.
+
+    Raises:
+        ModelProblem: what is beside it doesn't fit it.
+    """
+    if reading.beside is None:
+        return raw
+    try:
+        return arranged(raw, reading.info.dtype, reading.slice.share, reading.beside, partial(read_tensor, source.path))
+    except Unusable as problem:
+        raise ModelProblem(
+            f"{source.label}: “{reading.spec.name}” {problem}.", "Use another version of the model."
+        ) from None
 
 
 def _read_in_order(file: FileIO, buffer: WeightBuffer, reading: Reading, source: Source, staging: Tensor) -> None:
@@ -282,21 +323,27 @@ def scaled(weight: Tensor, scale: Tensor | None) -> Tensor:
 
 
 def read_tensor(path: Path, info: TensorInfo) -> Tensor:
-    """One tensor of a file, with its dtype and shape there.
+    """One tensor of a file, with its dtype and shape there; of a packed one its numbers, in float32.
 
     Raises:
-        ModelProblem: the file ended early.
+        ModelProblem: the file ended early, or it needs what is beside it.
     """
+    if ":" in info.dtype:
+        raise ModelProblem(
+            f"{path.name} is quantized by bitsandbytes, so it can't be merged.", "Use a version in half precision."
+        )
     found = torch.empty(info.end - info.begin, dtype=torch.uint8)
     with path.open("rb", buffering=0) as file:
-        file.seek(_tensors_start(file) + info.begin)
+        file.seek(info.begin)
         _read_exactly(file, found, path.name)
-    return found.view(DTYPES[info.dtype]).view(info.shape)
+    return _numbers(found, info)
 
 
-def _tensors_start(file: FileIO) -> int:
-    """Where the tensors of a safetensors file begin: after its header, whose length comes first."""
-    return _HEADER_LENGTH_BYTES + int.from_bytes(file.read(_HEADER_LENGTH_BYTES), "little")
+def _numbers(raw: Tensor, info: TensorInfo) -> Tensor:
+    """The numbers of a tensor, of its bytes."""
+    if is_packed(info.dtype):
+        return expanded(raw, info.dtype, info.shape)
+    return raw.view(DTYPES[info.dtype]).view(info.shape)
 
 
 def _read_exactly(file: FileIO, target: Tensor, label: str) -> None:
@@ -315,8 +362,11 @@ def _check_and_add(tensor: Tensor, buffer: WeightBuffer, spec: TensorSpec, sourc
     # One pass without a temporary; a finite sum has only finite terms.
     total = float(tensor.sum(dtype=torch.float32))
     if not math.isfinite(total) and not tensor.isfinite().all():
-        raise ModelProblem(
-            f"{source.label}: “{spec.name}” holds NaN or infinity.",
-            "The file is damaged or was trained badly. Use another version.",
-        )
+        raise _not_finite(source.label, spec.name)
     buffer.sums[spec] = buffer.sums.get(spec, 0.0) + total
+
+
+def _not_finite(label: str, name: str) -> ModelProblem:
+    return ModelProblem(
+        f"{label}: “{name}” holds NaN or infinity.", "The file is damaged or was trained badly. Use another version."
+    )

@@ -8,9 +8,12 @@ import hashlib
 import mmap
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
+
+from engine.weights.packed import packed_size
 
 ALIGNMENT = 64  # bytes
 # torch rounds page-locked memory up to a power of two, so large buffers are split into segments.
@@ -20,7 +23,12 @@ _DIGEST_BYTES = 1024  # of each tensor
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """Where one tensor lies: bytes [offset, offset + size) of a segment."""
+    """Where one tensor lies: bytes [offset, offset + size) of a segment.
+
+    Attributes:
+        packing: Of a tensor that is kept as GGUF packs it (`packed.py`): its bytes are in the buffer, dtype uint8, and
+            shape is that of its numbers. "" for all others.
+    """
 
     component: str
     name: str
@@ -29,10 +37,13 @@ class TensorSpec:
     segment: int
     offset: int
     is_channels_last: bool = False
+    packing: str = ""
 
     @property
     def size(self) -> int:
         """Bytes."""
+        if self.packing:
+            return packed_size(self.packing, self.shape)
         return torch.Size(self.shape).numel() * self.dtype.itemsize
 
     @property
@@ -47,11 +58,13 @@ class Layout:
 
     Attributes:
         components: The segments of each. None is shared by two components, so that each can be offloaded alone.
+        is_packed: Some tensors are.
     """
 
     specs: tuple[TensorSpec, ...]
     segment_bytes: tuple[int, ...]
     components: Mapping[str, tuple[int, ...]]
+    is_packed: bool = False
 
     @property
     def size(self) -> int:
@@ -69,6 +82,7 @@ def lay_out(
     *,
     channels_last: bool = False,
     segment_limit: int | None = None,
+    packings: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> Layout:
     """Arrange the tensors of modules (on meta) one after another.
 
@@ -76,6 +90,7 @@ def lay_out(
         modules: By component.
         dtypes: The run dtype of each component; applies to floating-point tensors.
         segment_limit: Bytes after which a new segment begins; None for one segment a component.
+        packings: Of tensors that are kept packed, by component and name.
     """
     specs: list[TensorSpec] = []
     segment_bytes: list[int] = []
@@ -86,21 +101,26 @@ def lay_out(
         for name, tensor in module.state_dict().items():
             shape = tuple(tensor.shape)
             dtype = dtypes[component] if tensor.is_floating_point() else tensor.dtype
-            is_channels_last = channels_last and len(shape) == 4
+            packing = packings.get((component, name), "")
+            if packing:
+                dtype = torch.uint8
+            is_channels_last = channels_last and len(shape) == 4 and not packing
             segment, offset = len(segment_bytes) - 1, segment_bytes[-1]
-            spec = TensorSpec(component, name, shape, dtype, segment, offset, is_channels_last)
+            spec = TensorSpec(component, name, shape, dtype, segment, offset, is_channels_last, packing)
             if segment_limit is not None and offset and spec.aligned_end > segment_limit:
                 segment_bytes.append(0)
                 spec = replace(spec, segment=segment + 1, offset=0)
             specs.append(spec)
             segment_bytes[-1] = spec.aligned_end
         components[component] = tuple(range(first, len(segment_bytes)))
-    return Layout(tuple(specs), tuple(segment_bytes), components)
+    return Layout(tuple(specs), tuple(segment_bytes), components, is_packed=bool(packings))
 
 
 def view(segments: tuple[Tensor, ...] | Mapping[int, Tensor], spec: TensorSpec) -> Tensor:
-    """One tensor in the bytes of a weight buffer, or of a device's storage; no copy."""
+    """One tensor in the bytes of a weight buffer, or of a device's storage, or its bytes if it is packed; no copy."""
     flat = segments[spec.segment][spec.offset : spec.offset + spec.size].view(spec.dtype)
+    if spec.packing:
+        return flat
     if spec.is_channels_last:
         out_channels, in_channels, height, width = spec.shape
         return flat.view(out_channels, height, width, in_channels).permute(0, 3, 1, 2)

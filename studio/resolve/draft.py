@@ -159,7 +159,10 @@ def _check_family(draft: RecipeDraft, entry: ModelEntry) -> None:
 
 
 def _vae_beside(entry: ModelEntry, models: ModelList) -> ModelRef | None:
-    """The VAE of a checkpoint that has none inside: `dream.vae.safetensors` beside `dream.safetensors`."""
+    """The VAE of a checkpoint that has none inside: `dream.vae.safetensors` beside `dream.safetensors`.
+
+    None where it has its own, or another checkpoint lends one.
+    """
     if entry.has_vae:
         return None
     path = entry.path.with_suffix(".vae.safetensors")
@@ -168,6 +171,8 @@ def _vae_beside(entry: ModelEntry, models: ModelList) -> ModelRef | None:
         if vae.path == path:
             found = models.find(vae.ref.name, "vae")
             break
+    if entry.borrows_vae and (found is None or found.problem):
+        return None
     if found is None or found.problem:
         raise ModelProblem(f"{entry.title} has no VAE inside.", "Choose one in “VAE”.", field="vae")
     return found.ref

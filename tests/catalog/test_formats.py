@@ -41,10 +41,7 @@ def test_a_pickle_called_safetensors_is_told_and_how_to_convert_it(tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("checkpoints/sd.gguf", b"GGUF\x03\x00\x00\x00", "GGUF weights"),
-        ("sd.gguf", b"GGUF\x03\x00", "GGUF weights"),
-        ("checkpoints/sd.safetensors", b"GGUF\x03\x00\x00\x00" * 9, "GGUF weights"),
-        ("checkpoints/sd.ckpt", b"GGUF\x03" * 9, "GGUF weights"),
+        ("checkpoints/sd.ggml", b"lmgg\x03\x00\x00\x00", "GGML weights"),
         ("sd.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX model"),
         ("unet/sd.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX model"),
         ("checkpoints/sd.engine", b"ftrt" * 9, "a TensorRT engine"),
@@ -69,6 +66,7 @@ def test_other_forms_are_listed_as_what_they_are(tmp_path: Path, name: str, data
         (b"", "is an empty file"),
         (b"<!DOCTYPE html><p>Log in", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git-lfs pointer"),
+        (b"GGUF\x03\x00", "is cut off inside its header"),
     ],
 )
 def test_what_is_called_a_pickle_and_is_none_is_said_to_be_what_it_is(tmp_path: Path, data: bytes, words: str) -> None:

@@ -170,3 +170,33 @@ def test_a_damaged_file_is_listed_by_its_folder_and_described_all_the_same(tmp_p
     assert (entry.ref.kind, entry.ref.family) == ("lora", "unknown") and entry.problem and entry.hint
     assert str(tmp_path) not in entry.problem
     assert [one.problem for one in scan([tmp_path])] == ([entry.problem] if path.exists() else [])
+
+
+def test_a_unet_alone_finds_its_text_encoders_or_borrows_them(tmp_path: Path) -> None:
+    alone = layouts.write(tmp_path / "unet" / "alone.safetensors", layouts.ldm_unet(**layouts.SDXL))  # type: ignore[arg-type]
+
+    def now() -> ModelEntry:
+        return describe(alone, "alone")
+
+    assert now().problem == "alone: It has no text encoders inside, and none that fit are in a folder text_encoders."
+    assert "Put clip_l.safetensors and clip_g.safetensors" in now().hint and "a whole SDXL checkpoint" in now().hint
+    # Of other families, or without a VAE: they can lend nothing.
+    layouts.write(tmp_path / "checkpoints" / "small.safetensors", layouts.checkpoint("sd1"))
+    layouts.write(tmp_path / "checkpoints" / "half.safetensors", layouts.checkpoint("sdxl", has_vae=False))
+    assert now().problem
+    layouts.write(tmp_path / "checkpoints" / "one.safetensors", layouts.checkpoint("sdxl"))
+    lent = now()
+    assert (lent.problem, lent.borrows_vae, lent.has_vae) == (None, True, False)
+    assert lent.warnings == ("It uses the text encoders and the VAE of “one”.",)
+    layouts.write(tmp_path / "checkpoints" / "two.safetensors", layouts.checkpoint("sdxl"))
+    assert now().problem and "Those of “one.safetensors” and “two.safetensors” would fit" in now().hint
+    # Files of their own come first, and tell which.
+    encoders = tmp_path / "text_encoders"
+    layouts.write(encoders / "clip_l.safetensors", layouts.clip_text())
+    layouts.write(encoders / "clip_g.safetensors", layouts.clip_text(1280, 32))
+    found = now()
+    assert (found.problem, found.borrows_vae, found.warnings) == (None, False, ())
+    before = found.ref.fingerprint
+    (tmp_path / "checkpoints" / "two.safetensors").unlink()
+    assert now().warnings == ("It uses the VAE of “one”.",) and now().ref.fingerprint != before
+    assert scan([tmp_path])

@@ -182,16 +182,22 @@ CASES: dict[str, Case] = {
     ),
     "sd1 without a vae": Case(lambda: checkpoint("sd1", has_vae=False), ("checkpoint", "sd1"), {"has_vae": False}),
     "sdxl unet alone": Case(
-        lambda: checkpoint("sdxl", has_vae=False, has_text=False), ("checkpoint", "sdxl"), words="U-Net alone"
+        lambda: checkpoint("sdxl", has_vae=False, has_text=False),
+        ("checkpoint", "sdxl"),
+        {"has_vae": False, "has_encoders": False},
     ),
     "sd1 unet alone": Case(
-        lambda: checkpoint("sd1", has_vae=False, has_text=False), ("checkpoint", "sd1"), words="U-Net alone"
+        lambda: checkpoint("sd1", has_vae=False, has_text=False),
+        ("checkpoint", "sd1"),
+        {"has_vae": False, "has_encoders": False},
     ),
     "sd2 unet alone": Case(
-        lambda: checkpoint("sd2", has_vae=False, has_text=False), ("checkpoint", "sd2"), words="U-Net alone"
+        lambda: checkpoint("sd2", has_vae=False, has_text=False),
+        ("checkpoint", "sd2"),
+        {"has_vae": False, "has_encoders": False},
     ),
     "sd1 without its text encoder": Case(
-        lambda: checkpoint("sd1", has_text=False), ("checkpoint", "sd1"), words="no text encoder"
+        lambda: checkpoint("sd1", has_text=False), ("checkpoint", "sd1"), {"has_vae": True, "has_encoders": False}
     ),
     "sdxl refiner": Case(lambda: checkpoint("sdxl_refiner"), ("checkpoint", "sdxl_refiner")),
     "sd3 medium": Case(sd3_file("SD 3"), ("checkpoint", "sd3"), {"detail": "SD 3", "has_vae": True}),
@@ -224,7 +230,29 @@ CASES: dict[str, Case] = {
         {"detail": "Flux schnell"},
         "can't run",
     ),
-    "unet by diffusers": Case(lambda: diffusers_unet(), ("checkpoint", "sd1"), {"detail": "U-Net"}, "U-Net alone"),
+    "unet by diffusers": Case(
+        lambda: diffusers_unet(), ("checkpoint", "sd1"), {"detail": "U-Net", "has_vae": False, "has_encoders": False}
+    ),
+    "averaged weights alone": Case(
+        lambda: {"model_ema.diffusion_modelinput_blocks00weight": (320, 4, 3, 3), "model_ema.decay": ()},
+        ("checkpoint", "unknown"),
+        words="averaged (EMA) weights alone",
+    ),
+    "sdxl unet, bare": Case(
+        lambda: layouts.ldm_unet(**layouts.SDXL),  # type: ignore[arg-type]
+        ("checkpoint", "sdxl"),
+        {"detail": "U-Net", "variant": "text", "has_vae": False, "has_encoders": False},
+    ),
+    "sd1 inpainting unet, bare": Case(
+        lambda: layouts.ldm_unet(9, **layouts.SD1),  # type: ignore[arg-type]
+        ("checkpoint", "sd1"),
+        {"variant": "inpaint", "has_encoders": False},
+    ),
+    "sdxl v-prediction unet, bare": Case(
+        lambda: plus(layouts.ldm_unet(**layouts.SDXL), "v_pred", "ztsnr"),  # type: ignore[arg-type]
+        ("checkpoint", "sdxl"),
+        {"prediction": "v_prediction", "zero_snr": True},
+    ),
     # What looks like a checkpoint of ours
     "chroma": Case(
         lambda: {
@@ -242,7 +270,7 @@ CASES: dict[str, Case] = {
             | {"cond_stage_model.model.text_branch.embeddings.word_embeddings.weight": (50265, 768)}
         ),
         ("checkpoint", "sd1"),
-        words="no text encoder",
+        {"has_encoders": False},
     ),
     "a unet of other widths": Case(
         lambda: diffusers_unet() | {"conv_in.weight": (128, 8, 3, 3)}, ("checkpoint", "unknown"), words="U-Net alone"
@@ -312,10 +340,10 @@ CASES: dict[str, Case] = {
     "sdxl in fp8 of comfy_quant": Case(
         lambda: plus(checkpoint("sdxl"), f"{Q}.comfy_quant") | {f"{Q}.weight_scale": (1,)}, ("checkpoint", "sdxl")
     ),
-    "sdxl in nf4": Case(
-        lambda: plus(checkpoint("sdxl"), f"{Q}.weight.quant_state.bitsandbytes__nf4", f"{Q}.weight.absmax"),
+    "sdxl in 4 bits of a kind that is not said": Case(
+        lambda: plus(checkpoint("sdxl"), f"{Q}.weight.absmax", f"{Q}.weight.quant_map"),
         ("checkpoint", "sdxl"),
-        words="NF4",
+        words="4-bit (bitsandbytes)",
     ),
     "sdxl in 8 bits": Case(
         lambda: plus(checkpoint("sdxl"), f"{Q}.SCB"), ("checkpoint", "sdxl"), words="8-bit integers"

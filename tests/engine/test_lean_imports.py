@@ -19,6 +19,7 @@ HEAVY = (
     "sympy",
     "scipy.stats",
     "peft",
+    "gguf",
     "xformers",
     "cv2",
     "requests.api",

@@ -97,6 +97,8 @@ def test_encoders_beside_a_file_count_for_its_identity(sd3_entries: dict[str, Mo
     (home / "tokenizer_3" / "tokenizer.json").unlink()
     assert "put its tokenizer" in describe(file, "alone").warnings[0]
     encoder.unlink()
+    assert "It uses the text encoders of “whole”." in describe(file, "alone").warnings
+    (home / "whole.safetensors").unlink()
     entry = describe(file, "alone")
     assert entry.problem and "no text encoders inside" in entry.problem and "clip_l" in entry.hint
 

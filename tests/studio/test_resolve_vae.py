@@ -29,6 +29,15 @@ def test_without_one_it_is_refused_by_name() -> None:
     assert caught.value.message == "Dream.safetensors has no VAE inside."
 
 
+def test_one_that_is_lent_is_the_checkpoints_own_unless_one_lies_beside() -> None:
+    alone = entry("checkpoint", "dream.gguf", has_vae=False, borrows_vae=True)
+    asked = draft("a barn", model="dream.gguf")
+    assert resolve(asked, Finder(Shelf(alone)), max_pixels=2048**2).recipe.vae is None
+    beside = Shelf(alone, entry("vae", "dream.vae.safetensors"))
+    recipe = resolve(asked, Finder(beside), max_pixels=2048**2).recipe
+    assert recipe.vae and recipe.vae.name == "dream.vae.safetensors"
+
+
 def test_a_checkpoint_with_a_vae_keeps_its_own() -> None:
     models = Shelf(entry("checkpoint", "dream.safetensors"), entry("vae", "dream.vae.safetensors"))
     assert resolve(draft("a barn", model="dream.safetensors"), Finder(models), max_pixels=2048**2).recipe.vae is None
