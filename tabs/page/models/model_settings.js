@@ -7,7 +7,7 @@ import { renewModel } from "../core/model_list.js";
 import { formTab } from "../core/route.js";
 import { change, form, number, startValues, takeDefaults } from "../form/form.js";
 import { follows } from "../form/size.js";
-import { button, h } from "../ui/dom.js";
+import { button, h, icon } from "../ui/dom.js";
 import { announce } from "../ui/live.js";
 
 const PREDICTIONS = {
@@ -105,7 +105,7 @@ function predictionList(model, act, redraw) {
     ...model.predictions.map((one) => h("option", { value: one }, PREDICTIONS[one])),
   );
   list.value = model.prediction ?? "";
-  return list;
+  return h("div.select", {}, list, icon("down"));
 }
 
 /** A checkpoint's trigger words as a person has them, behind a press: typed with commas, none are the file's own. */
