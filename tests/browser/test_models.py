@@ -155,7 +155,7 @@ def test_a_persons_settings_for_a_model_are_remembered_come_back_and_are_forgott
     sheet.get_by_role("button", name="Forget").click()
     expect(sheet).to_contain_text("As the model has them.")
     assert held() == ["4", ""]
-    sheet.get_by_role("button", name="Change").click()
+    sheet.get_by_role("button", name="Add", exact=True).click()
     sheet.get_by_role("textbox", name="Trigger words of Spare").fill("ink wash, , old paper")
     sheet.get_by_role("button", name="Save").click()
     sheet.get_by_role("button", name="old paper", exact=True).click()

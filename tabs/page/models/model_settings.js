@@ -130,6 +130,7 @@ export function wordsEditor(model, { act, redraw }) {
     place.replaceChildren(input, button({ label: "Save", kind: "link", onclick: save }));
     input.focus();
   };
-  place.append(button({ label: own.trigger_words ? "Change yours" : "Change", kind: "link", onclick: edit }));
+  const label = own.trigger_words ? "Change yours" : model.trigger_words?.length ? "Change" : "Add";
+  place.append(button({ label, kind: "link", onclick: edit }));
   return place;
 }
