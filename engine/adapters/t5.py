@@ -38,8 +38,10 @@ def read_with_t5(
         ModelProblem: T5 can't be used.
     """
     declared = FAMILIES[recipe.model.family].t5
+    if declared is None:
+        return NO_T5
     found = find_encoders(checkpoint, FAMILIES[recipe.model.family])
-    if declared is None or found.t5 is None or found.t5_tokenizer is None:
+    if found.t5 is None or found.t5_tokenizer is None:
         return NO_T5
     ref = t5_ref(recipe.model, found)
     identity = (ref.fingerprint, stamp_of(found.t5_tokenizer), recipe.emphasis, recipe.embeddings)

@@ -213,7 +213,8 @@ def test_models_and_samplers_say_what_can_be_asked_for(me: Visitor) -> None:
     one = me.get("/api/v1/models/starter").json()
     for each in (model, one):  # its hash may become known between the two
         each.pop("short_hash")
-    assert one == {**model, "notes": ""}
+    predictions = ["epsilon", "v_prediction", "v_zero_snr"]
+    assert one == {**model, "notes": "", "about": {}, "predictions": predictions}
     facts = me.get("/api/v1/samplers").json()
     ddim = next(sampler for sampler in facts["samplers"] if sampler["id"] == "ddim")
     (pag,) = [one for one in me.get("/api/v1/guidance-methods").json()["guidance_methods"] if one["id"] == "pag"]

@@ -336,7 +336,7 @@ def test_every_part_fits_every_width(visit_models: Visit, width: int) -> None:
     page = visit_models(width=width, height=800, touch=touch).page
     expect(page.locator("button.card").first).to_be_visible()
     check(page, touch)
-    page.locator("button.card", has_text="Spare").click()
+    page.locator("button.card", has_text="Ink Lightning").click()
     page.get_by_role("button", name="Delete the file").click()
     check(page, touch)
     page.keyboard.press("Escape")

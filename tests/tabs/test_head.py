@@ -39,7 +39,7 @@ def test_address_changes_with_the_content(tmp_path: Path) -> None:
     shutil.copytree(PAGE_DIR, tmp_path, dirs_exist_ok=True)
     before = addresses(tmp_path)
     with (tmp_path / "ui/dom.js").open("a", encoding="utf-8") as module:
-        module.write("// new\n")
+        module.write("export const fresh = 1;\n")
     after = addresses(tmp_path)
     assert [name for name in after if after[name] != before[name]] == ["darkroom.js"]
 
