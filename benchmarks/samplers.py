@@ -31,7 +31,7 @@ PAIRS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("dpmpp_sde", "DPMSolverSDEScheduler", {"noise_sampler_seed": 1}),
     ("deis", "DEISMultistepScheduler", {"solver_order": 3}),
     ("unipc_bh1", "UniPCMultistepScheduler", {"solver_order": 3}),
-    ("sa_solver", "SASolverScheduler", {}),
+    ("sa_solver", "SASolverScheduler", {"predictor_order": 3, "corrector_order": 4}),
     ("lcm", "LCMScheduler", {}),
     ("tcd", "TCDScheduler", {}),
 )

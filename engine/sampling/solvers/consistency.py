@@ -18,18 +18,18 @@ def sample_lcm(model: Model, x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sol
     Source: Luo et al. 2023 (arXiv 2310.04378), algorithm 3; c_skip and c_out of its appendix.
     """
     sampling = model.sampling
-    alphas_cumprod = DDIMScheduler(**sampling.table.config).alphas_cumprod
     timesteps = sampling.timesteps[sampling.steps + 1 - len(sigmas) :]
-    for step, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
-        scaled = timesteps[step] * _TIMESTEP_SCALING
-        c_skip = _SIGMA_DATA**2 / (scaled**2 + _SIGMA_DATA**2)
-        c_out = scaled / (scaled**2 + _SIGMA_DATA**2) ** 0.5
-        denoised = c_out * model(x, sigma) + c_skip * x
+    alphas = DDIMScheduler(**sampling.table.config).alphas_cumprod[timesteps]
+    signals, noises = alphas.sqrt(), (1 - alphas).sqrt()
+    scaled = timesteps * _TIMESTEP_SCALING
+    c_skip = _SIGMA_DATA**2 / (scaled**2 + _SIGMA_DATA**2)
+    c_out = scaled / (scaled**2 + _SIGMA_DATA**2) ** 0.5
+    for s, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
+        denoised = c_out[s] * model(x, sigma) + c_skip[s] * x
         if sigma_next == 0:
             yield denoised, sigma_next
             return
-        alpha_next = alphas_cumprod[timesteps[step + 1]]
-        x = yield alpha_next.sqrt() * denoised + (1 - alpha_next).sqrt() * noise(x, sigma, sigma_next), sigma_next
+        x = yield signals[s + 1] * denoised + noises[s + 1] * noise(x, sigma, sigma_next), sigma_next
 
 
 def sample_tcd(model: Model, x: Tensor, sigmas: Tensor, noise: StepNoise, *, eta: float = 0.3) -> Solution:
@@ -39,12 +39,13 @@ def sample_tcd(model: Model, x: Tensor, sigmas: Tensor, noise: StepNoise, *, eta
     """
     sampling = model.sampling
     timesteps = sampling.timesteps[sampling.steps + 1 - len(sigmas) :]
-    for step, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
+    below = np.floor((1 - eta) * timesteps[1:].double().numpy())
+    sigmas_s = torch.from_numpy(sampling.table.sigmas_at(below)).to(sigmas.dtype)
+    downs, ups = sigmas_s / sigmas[:-2], (sigmas[1:-1] ** 2 - sigmas_s**2) ** 0.5
+    for s, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         denoised = model(x, sigma)
         if sigma_next == 0:
             yield denoised, sigma_next
             return
-        below = np.floor((1 - eta) * timesteps[step + 1 : step + 2].double().numpy())
-        sigma_s = torch.from_numpy(sampling.table.sigmas_at(below)).to(sigmas.dtype)[0]
-        x = denoised + sigma_s / sigma * (x - denoised)
-        x = yield x + noise(x, sigma, sigma_next) * (sigma_next**2 - sigma_s**2) ** 0.5, sigma_next
+        x = denoised + downs[s] * (x - denoised)
+        x = yield x + noise(x, sigma, sigma_next) * ups[s], sigma_next
