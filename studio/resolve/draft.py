@@ -68,16 +68,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
     check_told_sizes(draft, entry)
     width, height = choose_size(draft, entry, size_of, max_pixels)
     check_recipe_size(width, height, max_pixels)
-    if draft.vae is not None and entry.has_own_latents:
-        raise InvalidRecipe(
-            f"{entry.title} scales its latents as no other model does, so another VAE does not go with it.",
-            "Use its own.",
-            field="vae",
-        )
-    if draft.vae is None:
-        vae = _vae_beside(entry, finder.models)
-    else:
-        vae = network_ref(draft.vae, "vae", "vae", finder, entry)
+    vae = _vae_beside(entry, finder.models) if draft.vae is None else _chosen_vae(draft.vae, finder, entry)
     regions = resolve_regions(draft, finder, entry, size_of, (width, height))
     embeddings = resolve_embeddings(draft, regions, finder, entry)
     controls = resolve_controls(draft, finder, entry, size_of)
@@ -156,6 +147,16 @@ def _check_family(draft: RecipeDraft, entry: ModelEntry) -> None:
             "Leave “tiling” out.",
             field="tiling",
         )
+
+
+def _chosen_vae(wanted: str | ModelRef, finder: Finder, entry: ModelEntry) -> ModelRef:
+    if entry.has_own_latents:
+        raise InvalidRecipe(
+            f"{entry.title} scales its latents as no other model does, so another VAE does not go with it.",
+            "Use its own.",
+            field="vae",
+        )
+    return network_ref(wanted, "vae", "vae", finder, entry)
 
 
 def _vae_beside(entry: ModelEntry, models: ModelList) -> ModelRef | None:

@@ -2,14 +2,19 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from catalog.models import ModelEntry
 from contract.events import JobEvent, is_ending
-from contract.recipe import RecipeDraft
+from contract.recipe import Recipe, RecipeDraft
 from contract.work import Worker
+from studio.library.model_list import ModelList
+from studio.resolve.draft import resolve
+from studio.resolve.model_finder import Finder
 from studio.settings import Settings
 from studio.studio import Studio
 from tests.support.fakes import FakeWorker
@@ -28,6 +33,25 @@ def settings_for(folder: Path, **changes: object) -> Settings:
 
 def draft(prompt: str = "a red barn", **fields: object) -> RecipeDraft:
     return RecipeDraft.model_validate({"prompt": prompt, **fields})
+
+
+class FixedModels(ModelList):
+    """A list of models without files."""
+
+    def __init__(self, entries: Sequence[ModelEntry]) -> None:
+        super().__init__(())
+        self._fixed = tuple(entries)
+
+    def all(self, *, fresh: bool = False) -> tuple[ModelEntry, ...]:
+        return self._fixed
+
+    def now(self, entry: ModelEntry) -> ModelEntry:
+        return entry
+
+
+def resolved(models: ModelList, **fields: Any) -> Recipe:
+    """The recipe that a draft becomes."""
+    return resolve(draft(**fields), Finder(models), max_pixels=2048 * 2048).recipe
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:

@@ -1,18 +1,15 @@
 """What does not go with a model of EDM is refused by name, before anything is queued."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from catalog.families import FAMILIES
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe
-from contract.recipe import ModelRef, Recipe
+from contract.recipe import ModelRef
 from studio.library.model_list import ModelList
-from studio.resolve.draft import resolve
-from studio.resolve.model_finder import Finder
-from tests.studio.conftest import draft
+from tests.studio.conftest import FixedModels, resolved
 
 SDXL = FAMILIES["sdxl"]
 
@@ -27,19 +24,7 @@ def entry_of(name: str, prediction: str) -> ModelEntry:
 def models() -> ModelList:
     entries = [entry_of("playground", "edm"), entry_of("cosxl", "edm_v"), entry_of("plain", "")]
     entries.append(ModelEntry(ModelRef(kind="vae", name="fix", family="sd"), Path("fix"), "Fix"))
-
-    class Library(ModelList):
-        def all(self, *, fresh: bool = False) -> tuple[ModelEntry, ...]:
-            return tuple(entries)
-
-        def now(self, entry: ModelEntry) -> ModelEntry:
-            return entry
-
-    return Library(())
-
-
-def resolved(models: ModelList, **fields: Any) -> Recipe:
-    return resolve(draft(**fields), Finder(models), max_pixels=2048 * 2048).recipe
+    return FixedModels(entries)
 
 
 def test_a_draft_that_says_nothing_gets_what_the_makers_advise(models: ModelList) -> None:

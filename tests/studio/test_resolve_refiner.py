@@ -9,13 +9,11 @@ import pytest
 from catalog.families import FAMILIES
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe
-from contract.recipe import ModelRef, Recipe
+from contract.recipe import ModelRef
 from studio.library.model_list import ModelList
 from studio.metadata.recipe_hashes import with_hashes
-from studio.resolve.draft import resolve
-from studio.resolve.model_finder import Finder
 from studio.resolve.no_effect import without_effect
-from tests.studio.conftest import draft
+from tests.studio.conftest import FixedModels, resolved
 
 MODELS = {"base": "sdxl", "other": "sdxl", "refiner": "sdxl_refiner", "old": "sd1", "second": "sd2"}
 
@@ -31,19 +29,7 @@ def models() -> ModelList:
     entries.append(entry_of("hole", "sdxl", variant="inpaint"))
     entries.append(entry_of("edit", "sd1", variant="edit"))
     entries.append(replace(entry_of("broken", "sdxl"), problem="It is cut short."))
-
-    class Library(ModelList):
-        def all(self, *, fresh: bool = False) -> tuple[ModelEntry, ...]:
-            return tuple(entries)
-
-        def now(self, entry: ModelEntry) -> ModelEntry:
-            return entry
-
-    return Library(())
-
-
-def resolved(models: ModelList, **fields: Any) -> Recipe:
-    return resolve(draft(**fields), Finder(models), max_pixels=2048 * 2048).recipe
+    return FixedModels(entries)
 
 
 def test_a_refiner_is_found_and_hashed(models: ModelList) -> None:
